@@ -1,0 +1,126 @@
+"""Atomic writes and checksums for local files.
+
+Every write goes to a temporary name in the same folder, is flushed to disk, renamed into place,
+and the folder is flushed too: a reader sees the whole file or none, also after a power cut.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+TEMPORARY = ".tmp-"  # prefix of names that readers must ignore
+
+
+def _temporary_for(path: Path) -> Path:
+    """A name beside `path` that says which process is writing it."""
+    owner = f"{socket.gethostname()}.{os.getpid()}"
+    return path.parent / f"{TEMPORARY}{path.name}.{uuid.uuid4().hex}@{owner}"
+
+
+def fsync_folder(folder: Path) -> None:
+    """Flush a folder's entries to disk, so that a rename inside it survives a crash."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def atomic_open(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open `path` for writing; it appears under its name only if the block succeeds.
+
+    `mode` is "wb" or "w" (UTF-8). Parent folders are made.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary_for(path)
+    try:
+        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+        fsync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder that becomes `path` only if the block succeeds.
+
+    Files inside are flushed before the rename. If `path` already exists, the new folder is
+    discarded: outputs are named by what made them, so the one that stands is the same.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary_for(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for folder, _, names in os.walk(temporary):
+            for name in names:
+                with open(Path(folder) / name, "rb") as stream:
+                    os.fsync(stream.fileno())
+            fsync_folder(Path(folder))
+        try:
+            os.rename(temporary, path)
+        except OSError:
+            if not path.exists():
+                raise
+        fsync_folder(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON with sorted keys, atomically."""
+    with atomic_open(path, "w") as stream:
+        json.dump(value, stream, ensure_ascii=False, indent=1, sort_keys=True)
+        stream.write("\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file (UTF-8)."""
+    with open(path, encoding="utf-8") as stream:
+        return json.load(stream)
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def stable_hash(value: Any) -> str:
+    """Hex SHA-256 of a JSON-able value in canonical form (sorted keys, no spaces)."""
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sweep_temporary(folder: Path) -> None:
+    """Remove from `folder` what writers left that died on this machine; others are let be."""
+    if not folder.is_dir():
+        return
+    for entry in folder.iterdir():
+        _, at, owner = entry.name.rpartition("@")
+        host, _, pid = owner.rpartition(".")
+        if not entry.name.startswith(TEMPORARY) or not at or host != socket.gethostname():
+            continue
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)

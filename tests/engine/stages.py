@@ -1,0 +1,78 @@
+"""Small stages that the engine's tests run in real worker processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from skywright.config import Config
+from skywright.engine.stage import ExchangeStage, GatherStage, MapStage, Shard, Tables, file_shard
+
+ROWS = pa.schema([("record", pa.string()), ("value", pa.int64())])
+COUNTS = pa.schema([("value", pa.int64()), ("count", pa.int64())])
+
+
+class Params(Config):
+    add: int = 1
+
+
+def write_shards(folder: Path, values: list[list[int]]) -> list[Shard]:
+    """One Parquet file a list; records are named `<file>:<row>`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = []
+    for number, group in enumerate(values):
+        path = folder / f"{number}.parquet"
+        records = [f"{number}:{row}" for row in range(len(group))]
+        pq.write_table(pa.table({"record": records, "value": group}, schema=ROWS), path)
+        shards.append(file_shard(path, key=str(number)))
+    return shards
+
+
+def add(batch: pa.Table, params: Config, side: Tables) -> Tables:
+    assert isinstance(params, Params)
+    extra = pc.sum(side["extra"]["value"]).as_py() if "extra" in side else 0
+    return {"rows": batch.set_column(1, "value", pc.add(batch["value"], params.add + (extra or 0)))}
+
+
+def misbehave(batch: pa.Table, params: Config, side: Tables) -> Tables:
+    """-1 raises, -2 kills the process, -3 hangs."""
+    values = batch["value"].to_pylist()
+    if -2 in values:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if -3 in values:
+        time.sleep(3600)
+    if -1 in values:
+        raise ValueError("minus one")
+    return {"rows": batch}
+
+
+def keys(table: pa.Table, params: Config) -> np.ndarray:
+    values = table["value"].to_numpy().astype(np.uint64)
+    return values * np.uint64(0x9E3779B97F4A7C15)
+
+
+def count(table: pa.Table, params: Config, side: Tables) -> Tables:
+    groups = table.group_by("value", use_threads=False).aggregate([("record", "count")])
+    return {"counts": pa.table([groups["value"], groups["record_count"]], schema=COUNTS)}
+
+
+def total(tables: Tables, params: Config) -> Tables:
+    counts = tables["counts"]
+    return {
+        "total": pa.table(
+            {"value": [counts.num_rows], "count": [pc.sum(counts["count"]).as_py()]}, schema=COUNTS
+        )
+    }
+
+
+ADD = MapStage("add", "1", add, {"rows": ROWS}, batch_rows=4)
+MISBEHAVE = MapStage("misbehave", "1", misbehave, {"rows": ROWS}, batch_rows=8)
+COUNT = ExchangeStage("count", "1", keys, count, {"counts": COUNTS})
+TOTAL = GatherStage("total", "1", total, {"total": COUNTS})
