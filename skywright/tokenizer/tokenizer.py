@@ -1,0 +1,77 @@
+"""Text to ids and back, from a folder with a `tokenizer.json`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+
+from skywright.errors import UserError
+from skywright.tokenizer.huggingface import BOS, EOS
+
+
+class Tokenizer:
+    """A vocabulary with its merges. `decode(encode(text)) == text` for every Unicode text."""
+
+    def __init__(self, definition: bytes, where: str) -> None:
+        """`definition` is the content of a `tokenizer.json`; `where` is named in errors."""
+        try:
+            self._model = tokenizers.Tokenizer.from_buffer(definition)
+        except Exception as error:  # the library raises bare Exception
+            raise UserError(f"{where}: is no Hugging Face tokenizer ({error})") from None
+        # "<s>" inside a text is three characters, never the start token.
+        self._model.encode_special_tokens = True
+        self._model.no_padding()
+        self._model.no_truncation()
+        self._where = where
+        self.fingerprint: str = hashlib.sha256(definition).hexdigest()
+        """Hex SHA-256 of `tokenizer.json`."""
+        self.vocab_size: int = self._model.get_vocab_size(with_added_tokens=True)
+        self.bos_id: int = self._special(BOS)
+        self.eos_id: int = self._special(EOS)
+
+    @classmethod
+    def load(cls, folder: Path) -> Tokenizer:
+        """Read `folder/tokenizer.json`. Raises `UserError` if it is missing or not readable."""
+        path = Path(folder) / "tokenizer.json"
+        try:
+            definition = path.read_bytes()
+        except OSError:
+            raise UserError(
+                f"{path}: is missing; name a folder that holds a tokenizer.json"
+            ) from None
+        return cls(definition, str(path))
+
+    def _special(self, token: str) -> int:
+        found = self._model.token_to_id(token)
+        if found is None:
+            raise UserError(f"{self._where}: has no token {token!r}; train or choose another one")
+        return found
+
+    def encode(self, text: str) -> np.ndarray:
+        """The text's ids, int32, shape (tokens,); nothing is put before or behind."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """`encode` for each text, on several threads where the library finds them.
+
+        Raises `UserError` for a text that holds half of a surrogate pair: it is no Unicode text.
+        """
+        try:
+            found = self._model.encode_batch_fast(list(texts), add_special_tokens=False)
+        except (TypeError, UnicodeEncodeError):
+            for number, text in enumerate(texts):
+                if any("\ud800" <= char <= "\udfff" for char in text):
+                    raise UserError(
+                        f"text {number}: holds half of a surrogate pair, which no encoding can"
+                        " carry; repair or drop the document"
+                    ) from None
+            raise
+        return [np.array(encoding.ids, dtype=np.int32) for encoding in found]
+
+    def decode(self, ids: Iterable[int] | np.ndarray) -> str:
+        """The text of ids, special tokens left out; bytes that are no UTF-8 become U+FFFD."""
+        return self._model.decode([int(i) for i in ids], skip_special_tokens=True)
