@@ -96,8 +96,16 @@ Places = dict[Path_, Place]
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that also reads `6e-4` as a float (YAML 1.1 wants a dot)."""
+    """SafeLoader with YAML 1.2's scalars: `6e-4` is a float, `on`, `off`, `yes`, `no` are text."""
 
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if not tag.endswith(":bool")]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
@@ -263,7 +271,7 @@ def _fields_at(model: type[BaseModel], path: Path_) -> list[str]:
             name
             for kind in found
             if isinstance(kind, type) and issubclass(kind, BaseModel)
-            for name in kind.model_fields
+            for name in [field.alias or key for key, field in kind.model_fields.items()]
         }
     )
 

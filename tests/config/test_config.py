@@ -155,3 +155,10 @@ def test_bad_yaml_duplicate_keys_and_missing_files_name_their_place(tmp_path: Pa
 
 def test_yaml_cannot_make_python_objects(tmp_path: Path) -> None:
     assert "not valid YAML" in problem(write(tmp_path, "name: !!python/object/apply:os.getcwd []"))
+
+
+def test_off_and_no_are_words_and_true_is_a_truth_value(tmp_path: Path) -> None:
+    path = write(tmp_path, "name: no\nshares: {off: 1, on: 0}\n")
+    recipe = load(path, Example)
+    assert (recipe.name, recipe.shares) == ("no", {"off": 1, "on": 0})
+    assert "seed" in problem(write(tmp_path, "name: x\nseed: [true]\n"))
