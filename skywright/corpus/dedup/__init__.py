@@ -1,0 +1,1 @@
+"""Duplicates: exact copies, near copies that are verified, and overlap with held-out documents."""

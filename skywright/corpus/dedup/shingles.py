@@ -1,0 +1,83 @@
+"""Shingles: a document as the set of its token n-grams, each a 64-bit hash."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from skywright.corpus import kernels
+from skywright.corpus.kernels import compiled
+from skywright.errors import UserError
+
+VERSION = f"shingles/v1 {kernels.TOKENS_VERSION}"
+
+_BASE = np.uint64(0xD6E8FEB86659FD93)  # odd; any constant of well-mixed bits does
+_MIX_1 = np.uint64(0xFF51AFD7ED558CCD)  # fmix64 of MurmurHash3
+_MIX_2 = np.uint64(0xC4CEB9FE1A85EC53)
+_33 = np.uint64(33)
+
+
+@compiled
+def _shingle_chunk(hashes, token_offsets, width):  # type: ignore[no-untyped-def]
+    documents = len(token_offsets) - 1
+    out = np.empty(len(hashes), np.uint64)  # a document has at most as many shingles as tokens
+    offsets = np.zeros(documents + 1, np.int64)
+    factor = np.uint64(1)
+    for _ in range(width):
+        factor *= _BASE
+    total = 0
+    for d in range(documents):
+        begin = total
+        tokens = token_offsets[d + 1] - token_offsets[d]
+        window = np.uint64(0)  # sum of hash(t - k) * B^k over the last `width` tokens
+        for t in range(token_offsets[d], token_offsets[d + 1]):
+            window = window * _BASE + hashes[t]
+            if t - token_offsets[d] >= width:
+                window -= hashes[t - width] * factor
+            if t - token_offsets[d] >= width - 1 or t == token_offsets[d] + tokens - 1:
+                h = (window ^ (window >> _33)) * _MIX_1
+                h = (h ^ (h >> _33)) * _MIX_2
+                out[total] = h ^ (h >> _33)
+                total += 1
+        found = out[begin:total]
+        found.sort()
+        total = begin
+        for i in range(len(found)):
+            if i == 0 or found[i] != out[total - 1]:
+                out[total] = found[i]
+                total += 1
+        offsets[d + 1] = total
+    return out[:total], offsets
+
+
+def shingles(texts: pa.Array | pa.ChunkedArray, width: int = 5) -> pa.LargeListArray:
+    """Sorted distinct 64-bit hashes of each text's n-grams of `width` mixed tokens.
+
+    Width 5 is that of MassiveText, RefinedWeb and FineWeb. A text of 1..width-1 tokens gives one
+    hash, of all its tokens; one without tokens gives an empty list. Two different n-grams share a
+    hash with a chance of about 2^-64. Raises `UserError` for nulls or a column that is no text,
+    `ValueError` for a width below 1.
+    """
+    if width < 1:
+        raise ValueError(f"width must be at least 1, got {width}")
+    values = [np.zeros(0, np.uint64)]
+    lengths = [np.zeros(1, np.int64)]
+    for view in kernels.views(texts):
+        tokens = kernels.tokens(view)
+        chunk, offsets = _shingle_chunk(tokens.hashes, tokens.offsets, width)
+        values.append(chunk)
+        lengths.append(np.diff(offsets))
+    offsets = np.cumsum(np.concatenate(lengths))
+    return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(values)))
+
+
+def flatten(lists: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """A list<uint64> column as (values uint64, offsets int64 of n + 1), without nulls."""
+    if isinstance(lists, pa.ChunkedArray):
+        lists = lists.combine_chunks() if lists.num_chunks != 1 else lists.chunk(0)
+    is_list = pa.types.is_list(lists.type) or pa.types.is_large_list(lists.type)
+    if not is_list or lists.type.value_type != pa.uint64() or lists.null_count:
+        raise UserError(f"shingles: expected lists of uint64 without nulls, got {lists.type}")
+    offsets = lists.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
+    values = lists.values.to_numpy(zero_copy_only=False)
+    return values[offsets[0] : offsets[-1]], offsets - offsets[0]

@@ -1,0 +1,63 @@
+"""A finished corpus as files to give away: JSON lines with a `text` field, or Parquet."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Literal
+
+import pyarrow.parquet as pq
+import zstandard
+
+from skywright.engine.files import atomic_folder
+from skywright.errors import UserError
+
+LEVEL = 10  # zstd: close to the smallest files at a speed that still keeps up with a disk
+
+
+def export(folder: Path, out: Path, form: Literal["jsonl", "parquet"] = "jsonl") -> list[Path]:
+    """Write the documents of the corpus in `folder` to the new folder `out`; return the files.
+
+    "jsonl" gives one `.jsonl.zst` a documents file with the fields text, id (hex), url, date,
+    source, lang and meta (an object); "parquet" copies the documents files. Raises UserError when
+    there is no corpus, or when `out` exists.
+    """
+    folder, out = Path(folder), Path(out)
+    files = sorted((folder / "documents").glob("*.parquet"))
+    if not files or not (folder / "waterfall.json").is_file():
+        raise UserError(f"{folder}: no finished corpus there; build it first")
+    if out.exists():
+        raise UserError(f"{out}: exists already; name a new folder")
+    with atomic_folder(out) as temporary:
+        for path in files:
+            if form == "parquet":
+                shutil.copyfile(path, temporary / path.name)
+            else:
+                _write_lines(path, temporary / f"{path.stem}.jsonl.zst")
+    return sorted(out.iterdir())
+
+
+def _write_lines(path: Path, target: Path) -> None:
+    with (
+        open(target, "wb") as raw,
+        zstandard.ZstdCompressor(level=LEVEL).stream_writer(raw) as packed,
+        io.TextIOWrapper(packed, encoding="utf-8", newline="\n") as stream,
+        pq.ParquetFile(path) as file,
+    ):
+        for batch in file.iter_batches(batch_size=1024):
+            for row in batch.to_pylist():
+                line = {
+                    "text": row["text"],
+                    "id": row["id"].hex(),
+                    **{name: row[name] for name in ("url", "date", "source", "lang")},
+                    "meta": json.loads(row["meta"]),
+                }
+                # Lone surrogates may stand in `meta`; only there, so only then are escapes needed.
+                try:
+                    text = json.dumps(line, ensure_ascii=False)
+                    text.encode()
+                except UnicodeEncodeError:
+                    text = json.dumps(line)
+                stream.write(text + "\n")

@@ -1,0 +1,268 @@
+"""The ledger: one row for every input record, kept or dropped, by which rule, for which document.
+
+`entries` makes the rows of one shard; `why` answers for one page; `status` says what stands
+in a folder.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from skywright.config import Config
+from skywright.corpus import joined
+from skywright.corpus.schemas import LEDGER_SCHEMA
+from skywright.corpus.urls import normalise
+from skywright.engine.files import read_json
+from skywright.engine.stage import MapStage, Shard, Tables
+from skywright.errors import UserError
+
+LEDGER = "ledger.parquet"
+SAMPLES_A_RULE = 20
+EXCERPT_CHARS = 200
+
+SAMPLE_SCHEMA = pa.schema(
+    [
+        ("step", pa.string()),
+        ("rule", pa.string()),
+        ("record", pa.string()),
+        ("url", pa.string()),
+        ("value", pa.float64()),
+        ("threshold", pa.float64()),
+        ("excerpt", pa.string()),
+    ]
+)
+
+# ---------------------------------------------------------------- making it
+
+
+def read_traces(shard: Shard, params: Config) -> Iterator[pa.Table]:
+    """Reader: the index of a shard, its documents, and every table that drops some of it.
+
+    A column `part` tells them apart. The order of the joined tables is index, index errors,
+    documents, then tables of drops and tables of errors.
+    """
+    for number, path in enumerate(joined.paths(shard)):
+        table = pq.read_table(path)
+        if "text" in table.column_names:
+            excerpts = pc.utf8_slice_codeunits(table["text"], 0, EXCERPT_CHARS)
+            chars = pc.cast(pc.utf8_length(table["text"]), pa.int64())
+            table = table.select(["record", "lang"])
+            table = table.append_column("excerpt", excerpts).append_column("chars", chars)
+        columns = {name: table[name] for name in table.column_names if name in _TRACE.names}
+        columns["part"] = pa.repeat(pa.scalar(number, pa.int32()), table.num_rows)
+        columns["shard"] = pa.repeat(pa.scalar(shard.key), table.num_rows)
+        missing = [f for f in _TRACE if f.name not in columns]
+        columns |= {f.name: pa.nulls(table.num_rows, f.type) for f in missing}
+        yield pa.table(columns).select(_TRACE.names).cast(_TRACE)
+
+
+_TRACE = pa.schema(
+    [
+        *LEDGER_SCHEMA,
+        ("error", pa.string()),
+        ("excerpt", pa.string()),
+        ("part", pa.int32()),
+    ]
+)
+_INDEX, _INDEX_ERRORS, _DOCUMENTS = range(3)
+ERROR_STEPS = ("extract", "signals", "near_duplicates", "near_duplicates")
+"""Steps of the tables of errors, in the order in which they are joined at the end."""
+
+
+class LedgerParams(Config):
+    """How many tables of drops are joined between the documents and the tables of errors."""
+
+    drop_tables: int
+
+
+def entries(table: pa.Table, params: Config, side: Tables) -> Tables:
+    """Ledger rows of a shard, in the order of the file, and up to 20 examples of each rule."""
+    rows: dict[str, dict[str, Any]] = {}
+    excerpts: dict[str, str] = {}
+    first_error = _DOCUMENTS + 1 + int(getattr(params, "drop_tables", 0))
+    shard = table["shard"][0].as_py() if table.num_rows else ""
+    for row in table.to_pylist():
+        part, excerpt, record = row.pop("part"), row.pop("excerpt"), row["record"]
+        if part == _INDEX:
+            rows[record] = row
+        elif part == _INDEX_ERRORS:
+            source = record.partition("/")[0]
+            rows[record] = row | {"source": source, "step": "read", "rule": row["error"]}
+        elif part == _DOCUMENTS:
+            excerpts[record] = excerpt
+            rows[record] |= {"lang": row["lang"], "chars": row["chars"]}
+        else:
+            step = ERROR_STEPS[part - first_error] if part >= first_error else row["step"]
+            _drop(rows[record], row | {"step": step, "rule": row["rule"] or row["error"]})
+    for name in ("url_duplicates", "exact_duplicates", "near_duplicates"):
+        ours = side[name].filter(pc.is_in(side[name]["record"], value_set=table["record"]
+                                          .combine_chunks()))  # fmt: skip
+        for row in ours.to_pylist():
+            _drop(rows[row["record"]], row)
+    for row in rows.values():
+        row.pop("error")
+        row |= {"kept": row["step"] is None, "shard": shard}
+    return {
+        "ledger": pa.Table.from_pylist(list(rows.values()), schema=LEDGER_SCHEMA),
+        "samples": pa.Table.from_pylist(
+            samples(
+                {**row, "excerpt": excerpts.get(row["record"]) or row["message"]}
+                for row in rows.values()
+                if not row["kept"]
+            ),
+            schema=SAMPLE_SCHEMA,
+        ),
+    }
+
+
+def _drop(row: dict[str, Any], reason: dict[str, Any]) -> None:
+    if row["step"] is not None:
+        raise ValueError(
+            f"{row['record']} is dropped twice: by {row['step']} and by {reason['step']}"
+        )
+    for name in ("step", "rule", "value", "threshold", "kept_id", "similarity", "message"):
+        row[name] = reason.get(name)
+
+
+def samples(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Up to 20 rows of each step and rule, the same ones in whatever order they come."""
+    groups: dict[tuple[str, str], list[tuple[bytes, dict[str, Any]]]] = {}
+    for row in rows:
+        place = hashlib.blake2b(row["record"].encode(), digest_size=8).digest()
+        groups.setdefault((row["step"], row["rule"]), []).append((place, row))
+    chosen = []
+    for key in sorted(groups):
+        group = sorted(groups[key], key=lambda item: (item[0], item[1]["record"]))
+        for _, row in group[:SAMPLES_A_RULE]:
+            chosen.append({name: row.get(name) for name in SAMPLE_SCHEMA.names})
+    return chosen
+
+
+def _read_all(shard: Shard, params: Config) -> Iterator[pa.Table]:
+    yield pa.concat_tables(list(read_traces(shard, params)))
+
+
+ENTRIES = MapStage(
+    "ledger", "1", entries, {"ledger": LEDGER_SCHEMA, "samples": SAMPLE_SCHEMA}, _read_all,
+    rowwise=False,
+)  # fmt: skip
+
+# ---------------------------------------------------------------- asking it
+
+
+def _open(folder: Path) -> pq.ParquetFile:
+    path = Path(folder) / LEDGER
+    if not path.is_file():
+        raise UserError(f"{folder}: no {LEDGER} there; give the folder of a finished corpus")
+    return pq.ParquetFile(path)
+
+
+def why(folder: Path, query: str, near: int = 5) -> list[dict[str, Any]]:
+    """What became of a page, asked by its URL, record or id (32 hex digits).
+
+    Returns one dictionary a matching record: the ledger's fields, `match` ("url", "record", "id"),
+    and `sentence`, which says it in words; `kept_record` and `kept_url` name the document it went
+    in favour of. A URL matches in its normalised form. When nothing matches, the nearest addresses
+    of the same host come back with `match` "near". Raises UserError without a ledger.
+    """
+    query = query.strip()
+    wanted_id = bytes.fromhex(query) if re.fullmatch(r"[0-9a-fA-F]{32}", query) else None
+    key, host = normalise(query), _host(query)
+    found: list[dict[str, Any]] = []
+    same_host: list[str] = []
+    with _open(folder) as file:
+        for batch in file.iter_batches(columns=["record", "id", "url"]):
+            for row in batch.to_pylist():
+                if row["record"] == query:
+                    found.append({"record": row["record"], "match": "record"})
+                elif row["id"] is not None and row["id"] == wanted_id:
+                    found.append({"record": row["record"], "match": "id"})
+                elif row["url"] and (row["url"] == query or normalise(row["url"]) == key):
+                    found.append({"record": row["record"], "match": "url"})
+                elif row["url"] and _host(row["url"]) == host:
+                    same_host.append(row["url"])
+    if not found and same_host:
+        names = difflib.get_close_matches(query, sorted(set(same_host)), n=near, cutoff=0.0)
+        return [{**a, "match": "near"} for n in names for a in why(folder, n) if a["url"] == n]
+    rows = {row["record"]: row for row in _rows(folder, "record", [f["record"] for f in found])}
+    kept_ids = [row["kept_id"] for row in rows.values() if row["kept_id"]]
+    kept = {row["id"]: row for row in _rows(folder, "id", kept_ids)}
+    return [_answer(rows[item["record"]], item["match"], kept) for item in found]
+
+
+def _host(url: str) -> str:
+    return url.split("://", 1)[-1].partition("/")[0].lower().removeprefix("www.")
+
+
+def _rows(folder: Path, column: str, values: list[Any]) -> list[dict[str, Any]]:
+    if not values:
+        return []
+    with _open(folder) as file:
+        wanted = pa.array(values, file.schema_arrow.field(column).type)
+        parts = [
+            pa.Table.from_batches([batch]).filter(pc.is_in(batch[column], value_set=wanted))
+            for batch in file.iter_batches()
+        ]
+    return [row for part in parts for row in part.to_pylist()]
+
+
+def _answer(row: dict[str, Any], match: str, kept: dict[bytes, dict[str, Any]]) -> dict[str, Any]:
+    instead = kept.get(row["kept_id"]) if row["kept_id"] else None
+    answer = {
+        **row,
+        "match": match,
+        "id": row["id"].hex() if row["id"] else None,
+        "kept_id": row["kept_id"].hex() if row["kept_id"] else None,
+        "kept_record": instead and instead["record"],
+        "kept_url": instead and instead["url"],
+    }
+    return {"sentence": sentence(answer), **answer}
+
+
+def sentence(answer: dict[str, Any]) -> str:
+    """The ledger's row in words."""
+    name = answer["url"] or answer["record"]
+    if answer["kept"]:
+        return f"{name} was kept: {answer['lang']}, {answer['chars']} characters."
+    text = f"{name} was dropped at step {answer['step']} by rule {answer['rule']}"
+    if answer["value"] is not None:
+        text += f": value {answer['value']:.4g}"
+        if answer["threshold"] is not None:
+            text += f", threshold {answer['threshold']:.4g}"
+    if answer["kept_id"]:
+        text += f"; in favour of {answer['kept_url'] or answer['kept_record'] or answer['kept_id']}"
+        if answer["similarity"] is not None:
+            text += f" (similarity {answer['similarity']:.3f})"
+    if answer["message"]:
+        text += f" ({answer['message']})"
+    return text + "."
+
+
+def status(folder: Path) -> dict[str, Any]:
+    """What a corpus folder holds: `finished`, and for a finished one records, kept, bytes."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give the folder of a corpus")
+    stages = sorted(p.name for p in (folder / "stages").glob("*") if p.is_dir())
+    if not (folder / "waterfall.json").is_file():
+        return {"finished": False, "stages": stages}
+    counts = read_json(folder / "waterfall.json")
+    documents = sorted((folder / "documents").glob("*.parquet"))
+    return {
+        "finished": True,
+        "stages": stages,
+        "input_records": counts["input_records"],
+        "kept": counts["kept"],
+        "files": len(documents),
+        "bytes": sum(path.stat().st_size for path in documents),
+        "by_lang": counts["by_lang"],
+    }

@@ -1,0 +1,1 @@
+"""Readers: WARC, HTML folders, JSON lines and Parquet, each giving one row a record."""
