@@ -21,7 +21,6 @@ from skywright.config import Config
 from skywright.corpus import joined
 from skywright.corpus.schemas import LEDGER_SCHEMA
 from skywright.corpus.urls import normalise
-from skywright.engine.files import read_json
 from skywright.engine.stage import MapStage, Shard, Tables
 from skywright.errors import UserError
 
@@ -245,24 +244,3 @@ def sentence(answer: dict[str, Any]) -> str:
     if answer["message"]:
         text += f" ({answer['message']})"
     return text + "."
-
-
-def status(folder: Path) -> dict[str, Any]:
-    """What a corpus folder holds: `finished`, and for a finished one records, kept, bytes."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give the folder of a corpus")
-    stages = sorted(p.name for p in (folder / "stages").glob("*") if p.is_dir())
-    if not (folder / "waterfall.json").is_file():
-        return {"finished": False, "stages": stages}
-    counts = read_json(folder / "waterfall.json")
-    documents = sorted((folder / "documents").glob("*.parquet"))
-    return {
-        "finished": True,
-        "stages": stages,
-        "input_records": counts["input_records"],
-        "kept": counts["kept"],
-        "files": len(documents),
-        "bytes": sum(path.stat().st_size for path in documents),
-        "by_lang": counts["by_lang"],
-    }

@@ -90,8 +90,9 @@ def build(
     `sets` are held out: a document that overlaps one of their documents is dropped (sets of the
     purpose "leak_train_seen" are meant to be read and are passed over). Intermediate tables stand
     under `stages` (default: `out/stages`), named by what made them, so that calling again after a
-    kill, with one more input or with another threshold does only what is missing. Raises `UserError` for a wrong input or recipe and
-    `CorpusError` if a record were lost or an id stood twice.
+    kill, with one more input or with another threshold does only what is missing. Raises
+    `UserError` for a wrong input or recipe and `CorpusError` if a record were lost or an id stood
+    twice.
     """
     out = Path(out)
     sources = discover(config.inputs)

@@ -1,0 +1,64 @@
+"""What can be scored: a model behind two methods, `encode` and `token_nll`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from skywright.errors import UserError
+
+
+class Backend(Protocol):
+    """A model that gives the loss of every token of a window.
+
+    name: the back-end's own name; fingerprint: hex SHA-256 of weights, shape and tokenizer;
+    vocab_size: rows of the output layer; context_tokens: longest window it takes;
+    start_token_id: put before every window (the tokenizer's BOS, or its EOS if it has no BOS);
+    dtype: of the weights, such as "float32".
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def context_tokens(self) -> int: ...
+    @property
+    def start_token_id(self) -> int: ...
+    @property
+    def dtype(self) -> str: ...
+
+    def encode(self, text: str) -> np.ndarray:
+        """Token ids of the text, int, one dimension; no start or end token."""
+        ...
+
+    def token_nll(
+        self, windows: Sequence[np.ndarray], first_scored: Sequence[int]
+    ) -> list[np.ndarray]:
+        """Losses of one batch of windows, computed together.
+
+        windows[w]: token ids, the start token among them; first_scored[w] >= 1. Returns for each
+        window float32 (len(window) - first_scored): -ln p(token i | tokens before it in the
+        window) in nats for i = first_scored .. len(window) - 1.
+        """
+        ...
+
+
+def open_backend(path: Path, device: str = "cpu", dtype: str = "float32") -> Backend:
+    """The back-end for a Hugging Face folder, loaded through transformers as its users would.
+
+    Raises `UserError` if there is no such folder at `path`.
+    """
+    from skywright.evaluate.backends.hf import HFBackend
+
+    path = Path(path)
+    if not (path / "config.json").is_file():
+        raise UserError(
+            f"{path}: no Hugging Face folder (config.json is missing); export the checkpoint first"
+        )
+    return HFBackend(path, device=device, dtype=dtype)

@@ -1,0 +1,131 @@
+"""Score checkpoints on domain sets: the evaluate step of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+
+from skywright.engine.files import write_json
+from skywright.engine.progress import Progress, silent
+from skywright.errors import UserError
+from skywright.evaluate.backends import open_backend
+from skywright.evaluate.config import EvaluateConfig
+from skywright.evaluate.protocols import Protocol, cut_text
+from skywright.evaluate.score import ReferenceTokenizer, score
+from skywright.evaluate.store import Store
+from skywright.evaluate.summary import domain_rows
+from skywright.evaluate.unigram import unigram_nats
+from skywright.sets import EvaluationSet
+
+
+class EvaluatedModel(TypedDict):
+    """A model to score: its name in tables, its folder, and where in training it stands."""
+
+    name: str
+    path: str
+    tokens: int
+    segment: str
+
+
+def chosen_models(
+    models: Sequence[EvaluatedModel], names: Literal["all"] | list[str]
+) -> list[EvaluatedModel]:
+    """The models named, in training order; `UserError` if one is not there or a name repeats."""
+    known = [model["name"] for model in models]
+    if len(set(known)) != len(known):
+        raise UserError(f"models {known}: a name stands twice; give each its own")
+    if names == "all":
+        return list(models)
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise UserError(f"checkpoints: no {missing[0]!r}; there are {', '.join(known) or 'none'}")
+    return [model for model in models if model["name"] in names]
+
+
+def sets_by_domain(sets: Sequence[EvaluationSet]) -> dict[str, EvaluationSet]:
+    """The sets with purpose "domain", by their domain; `UserError` if a domain repeats."""
+    found: dict[str, EvaluationSet] = {}
+    for item in sets:
+        if item.purpose != "domain":
+            continue
+        if item.domain in found:
+            raise UserError(
+                f"sets: {found[item.domain].name} and {item.name} are both of domain"
+                f" {item.domain!r}; name one of them"
+            )
+        found[item.domain] = item
+    if not found:
+        raise UserError("sets: none has the purpose 'domain'; name at least one in the recipe")
+    return found
+
+
+def unigram_baseline(
+    counts: np.ndarray,
+    domains: Mapping[str, EvaluationSet],
+    protocol: Protocol,
+    reference: ReferenceTokenizer,
+) -> dict[str, float]:
+    """`unigram_nats` of each domain's documents, cut as the protocol says, and their mean."""
+    nats = {
+        domain: unigram_nats(
+            counts,
+            [reference.encode(cut_text(d.text, protocol.max_chars)) for d in item.documents],
+        )
+        for domain, item in domains.items()
+    }
+    return {**nats, "macro": float(np.mean(list(nats.values())))}
+
+
+def run(
+    config: EvaluateConfig,
+    models: Sequence[EvaluatedModel],
+    sets: Sequence[EvaluationSet],
+    reference_tokenizer: ReferenceTokenizer,
+    out: Path,
+    progress: Progress = silent,
+    unigram_counts: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """Score every model on every domain set; write `store/` and `summary.json` under `out`.
+
+    unigram_counts: counts of the reference tokenizer's ids in the training data
+    (`unigram.count_tokens`), for the baseline; without them the summary has none. Scores that
+    stand in the store are not computed again, so a killed step goes on where it was. Returns the
+    summary.
+    """
+    protocol = Protocol(max_chars=config.max_chars)
+    domains = sets_by_domain(sets)
+    store = Store(Path(out) / "store")
+    chosen = chosen_models(models, config.checkpoints)
+    rows = []
+    for number, model in enumerate(chosen):
+        backend = open_backend(Path(model["path"]), config.device, config.dtype)
+        tables = {}
+        for place, (domain, item) in enumerate(domains.items()):
+            progress(number * len(domains) + place, len(chosen) * len(domains),
+                     f"{model['name']} on {domain}")  # fmt: skip
+            tables[domain] = score(
+                backend, item, protocol, reference_tokenizer, store,
+                batch_tokens=config.batch_tokens,
+            )  # fmt: skip
+        langs = {domain: item.lang for domain, item in domains.items()}
+        for row in domain_rows(tables, langs, config.bootstrap_draws, config.seed):
+            rows.append(
+                {"model": model["name"], "tokens": model["tokens"],
+                 "segment": model["segment"], **row}
+            )  # fmt: skip
+    progress(1, 1, "evaluate")
+    summary: dict[str, Any] = {
+        "protocol": protocol.model_dump() | {"dtype": config.dtype},
+        "reference_tokenizer": reference_tokenizer.fingerprint,
+        "interval": f"95 %, document bootstrap, {config.bootstrap_draws} draws",
+        "sets": {item.name: item.content_hash for item in domains.values()},
+        "rows": rows,
+        "unigram": {}
+        if unigram_counts is None
+        else unigram_baseline(unigram_counts, domains, protocol, reference_tokenizer),
+    }
+    write_json(Path(out) / "summary.json", summary)
+    return summary

@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from skywright.errors import UserError
+from skywright.evaluate.backends import open_backend
+from skywright.evaluate.backends.hf import HFBackend
+from skywright.evaluate.backends.skywright import SkywrightBackend
+from skywright.evaluate.protocols import Protocol
+from skywright.evaluate.score import score, token_batches
+from skywright.evaluate.store import SCORES, Store
+from skywright.tokenizer import Tokenizer
+from tests.evaluate.tiny import TEXTS, make, write_llama
+
+LONG = Protocol(max_context_tokens=4096)
+
+
+def naive_nll(folder: Path, text: str) -> tuple[float, float, int]:
+    """Loss of one document by transformers alone: start token, all tokens, one window."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    start = tokenizer.bos_token_id
+    start = tokenizer.eos_token_id if start is None else start
+    window = torch.tensor([[start, *ids]])
+    with torch.no_grad():
+        logits = model(input_ids=window).logits[0, :-1].double()
+    losses = -logits.log_softmax(-1).gather(-1, window[0, 1:, None])[:, 0]
+    return float(losses.sum()), float(losses[0]), len(ids)
+
+
+def reference_rows(folder: Path, texts: tuple[str, ...]) -> dict[str, tuple[float, float, int]]:
+    return {d.id: naive_nll(folder, d.text) for d in make(texts).documents}
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_llama(tmp_path_factory.mktemp("wide"), context=512)
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 64, 4096])
+@pytest.mark.parametrize("kind", ["hf", "ours"])
+def test_document_loss_equals_a_plain_loop_in_any_batch(
+    wide: Path, tokenizer: Tokenizer, kind: str, batch_tokens: int
+) -> None:
+    backend = HFBackend(wide) if kind == "hf" else SkywrightBackend.from_checkpoint(wide)
+    table = score(backend, make(TEXTS), LONG, tokenizer, batch_tokens=batch_tokens)
+    expected = reference_rows(wide, TEXTS)
+    assert table.schema.equals(SCORES)
+    for row in table.to_pylist():
+        nll, first, tokens = expected[row["doc_id"]]
+        assert row["nll_nats"] == pytest.approx(nll, rel=1e-4)
+        assert row["first_token_nll_nats"] == pytest.approx(first, rel=1e-4)
+        assert row["tokens"] == tokens
+
+
+def test_order_of_documents_changes_nothing(wide: Path, tokenizer: Tokenizer) -> None:
+    whole = make(TEXTS)
+    turned = dataclasses.replace(whole, documents=tuple(reversed(whole.documents)))
+    one = score(HFBackend(wide), whole, LONG, tokenizer)
+    other = score(HFBackend(wide), turned, LONG, tokenizer)
+    assert one["doc_id"].to_pylist() == other["doc_id"].to_pylist()[::-1]
+    np.testing.assert_allclose(one["nll_nats"], other["nll_nats"].to_numpy()[::-1], rtol=1e-6)
+
+
+def test_a_long_document_is_the_sum_of_windows_with_enough_context(
+    llama: Path, tokenizer: Tokenizer
+) -> None:
+    text = TEXTS[-1]
+    table = score(HFBackend(llama), make((text,)), Protocol(), tokenizer)
+    model = transformers.AutoModelForCausalLM.from_pretrained(llama, dtype=torch.float32)
+    ids = tokenizer.encode(text).tolist()
+    assert len(ids) > 63 + 32
+    total, room, step = 0.0, 63, 32
+    for at in range(len(ids)):
+        # The window that scores token `at`: the first holds 63, each later one brings 32 more.
+        end = room if at < room else min(len(ids), room + step * ((at - room) // step + 1))
+        begin = max(0, end - room)
+        window = torch.tensor([[tokenizer.bos_id, *ids[begin : at + 1]]])
+        with torch.no_grad():
+            total -= float(model(input_ids=window).logits[0, -2].log_softmax(-1)[ids[at]])
+    assert table["nll_nats"][0].as_py() == pytest.approx(total, rel=1e-4)
+
+
+def test_sizes_are_those_of_the_cut_text(llama: Path, tokenizer: Tokenizer) -> None:
+    text = "语言模型" * 10
+    row = score(HFBackend(llama), make((text,)), Protocol(max_chars=8), tokenizer).to_pylist()[0]
+    assert (row["chars"], row["bytes"]) == (8, 24)
+    assert row["reference_tokens"] == len(tokenizer.encode(text[:8])) == row["tokens"]
+
+
+def test_eos_starts_a_document_where_there_is_no_bos(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    folder = write_llama(tmp_path / "m", context=512, bos=False)
+    backend = HFBackend(folder)
+    assert backend.start_token_id == tokenizer.eos_id
+    table = score(backend, make(TEXTS[:1]), LONG, tokenizer)
+    assert table["nll_nats"][0].as_py() == pytest.approx(naive_nll(folder, TEXTS[0])[0], rel=1e-4)
+
+
+def test_scaled_and_capped_logits_are_scored_as_the_model_gives_them(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    folder = write_llama(tmp_path / "gemma")
+    torch.manual_seed(1)
+    transformers.Gemma2ForCausalLM(
+        transformers.Gemma2Config(
+            vocab_size=400, hidden_size=32, intermediate_size=64, num_hidden_layers=1,
+            num_attention_heads=2, num_key_value_heads=1, head_dim=16, initializer_range=0.5,
+            max_position_embeddings=512, final_logit_softcapping=2.0,
+        )
+    ).save_pretrained(folder)  # fmt: skip
+    table = score(HFBackend(folder), make(TEXTS), LONG, tokenizer)
+    expected = reference_rows(folder, TEXTS)
+    for row in table.to_pylist():
+        assert row["nll_nats"] == pytest.approx(expected[row["doc_id"]][0], rel=1e-4)
+
+
+def test_absolute_positions_and_a_bias_less_head_are_scored_right(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    folder = write_llama(tmp_path / "gpt2")
+    torch.manual_seed(2)
+    transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(
+            vocab_size=400, n_positions=512, n_embd=32, n_layer=2, n_head=2, initializer_range=0.3
+        )
+    ).save_pretrained(folder)
+    table = score(HFBackend(folder), make(TEXTS), LONG, tokenizer)
+    expected = reference_rows(folder, TEXTS)
+    for row in table.to_pylist():
+        assert row["nll_nats"] == pytest.approx(expected[row["doc_id"]][0], rel=1e-4)
+
+
+def test_weights_that_give_nan_are_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    folder = write_llama(tmp_path / "m")
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"][0] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match="no number"):
+        score(HFBackend(folder), make(TEXTS[:1]), Protocol(), tokenizer)
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    folder = write_llama(tmp_path / "m")
+    torch.manual_seed(0)
+    transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
+            vocab_size=200, hidden_size=32, intermediate_size=64, num_hidden_layers=1,
+            num_attention_heads=2, max_position_embeddings=64,
+        )
+    ).save_pretrained(folder)  # fmt: skip
+    with pytest.raises(UserError, match="not of one model"):
+        score(HFBackend(folder), make(TEXTS), Protocol(), tokenizer)
+
+
+def test_a_document_without_text_is_refused(llama: Path, tokenizer: Tokenizer) -> None:
+    whole = make(TEXTS[:1])
+    empty = dataclasses.replace(whole.documents[0], text=" \n ")
+    with pytest.raises(UserError, match="nothing to score"):
+        score(
+            HFBackend(llama), dataclasses.replace(whole, documents=(empty,)), Protocol(), tokenizer
+        )
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"config\.json is missing"):
+        open_backend(tmp_path)
+
+
+def test_pickled_weights_are_never_loaded(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    folder = write_llama(tmp_path / "m")
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match="safetensors"):
+        score(HFBackend(folder), make(TEXTS[:1]), Protocol(), tokenizer)
+
+
+class Unusable:
+    """A back-end that must not be asked for losses."""
+
+    def __init__(self, backend: HFBackend) -> None:
+        self._backend = backend
+
+    def __getattr__(self, name: str) -> object:
+        assert name not in ("token_nll", "encode"), "scored again"
+        return getattr(self._backend, name)
+
+
+def test_what_stands_in_the_store_is_not_scored_again(
+    llama: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    first = score(HFBackend(llama), make(TEXTS), Protocol(), tokenizer, store)
+    again = score(Unusable(HFBackend(llama)), make(TEXTS), Protocol(), tokenizer, store)  # type: ignore[arg-type]
+    assert again.equals(first)
+
+
+def test_another_model_set_protocol_or_reference_has_its_own_place(
+    llama: Path, wide: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    for folder in (llama, wide):
+        for item in (make(TEXTS), make(TEXTS[:2])):
+            for protocol in (Protocol(), Protocol(max_chars=10)):
+                score(HFBackend(folder), item, protocol, tokenizer, store)
+    assert len(list(tmp_path.glob("*/*/*/docs.parquet"))) == 8
+    assert len(list(tmp_path.glob("*/*/*/protocol.json"))) == 8
+
+
+def test_a_damaged_store_entry_is_named(llama: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    score(HFBackend(llama), make(TEXTS), Protocol(), tokenizer, store)
+    path = next(tmp_path.glob("*/*/*/docs.parquet"))
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"docs\.parquet: damaged"):
+        score(HFBackend(llama), make(TEXTS), Protocol(), tokenizer, store)
+
+
+def test_batches_hold_every_window_once_and_stay_in_the_budget() -> None:
+    lengths = [5, 60, 7, 7, 30, 1, 64, 100]
+    batches = token_batches(lengths, 64)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= 64
+
+
+def test_fingerprint_follows_weights_and_not_the_card(tmp_path: Path) -> None:
+    folder = write_llama(tmp_path / "a")
+    before = HFBackend(folder).fingerprint
+    (folder / "README.md").write_text("a card")
+    assert HFBackend(folder).fingerprint == before
+    assert HFBackend(write_llama(tmp_path / "b", seed=1)).fingerprint != before

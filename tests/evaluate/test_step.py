@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skywright.engine.files import read_json
+from skywright.errors import UserError
+from skywright.evaluate import EvaluateConfig, EvaluatedModel, run
+from skywright.evaluate.unigram import unigram_nats
+from skywright.tokenizer import Tokenizer
+from tests.evaluate.tiny import TEXTS, make, write_llama
+
+SETS = [make(TEXTS, "one"), make(TEXTS[:4], "two"), make(TEXTS[:2], "test", "leak_test")]
+
+
+def models(*folders: Path) -> list[EvaluatedModel]:
+    return [
+        {"name": f"step-{i}", "path": str(f), "tokens": 10 * i, "segment": "a"}
+        for i, f in enumerate(folders)
+    ]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
+
+
+def test_rows_hold_every_model_and_domain_and_their_macro_mean(
+    llama: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    other = write_llama(tmp_path / "other", seed=3)
+    config = EvaluateConfig(bootstrap_draws=200)
+    counts = np.arange(400)
+    summary = run(
+        config, models(llama, other), SETS, tokenizer, tmp_path / "out", unigram_counts=counts
+    )
+    assert summary == read_json(tmp_path / "out" / "summary.json")
+    assert [(r["model"], r["domain"]) for r in summary["rows"]] == [
+        (m, d) for m in ("step-0", "step-1") for d in ("one", "two", "macro")
+    ]
+    one, two, macro = summary["rows"][:3]
+    nats = [r["nats_per_reference_token"]["value"] for r in (one, two, macro)]
+    assert nats[2] == pytest.approx((nats[0] + nats[1]) / 2)
+    for row, value in zip((one, two, macro), nats, strict=True):
+        assert row["perplexity"]["value"] == pytest.approx(math.exp(value))
+        assert row["perplexity"]["low"] < row["perplexity"]["value"] < row["perplexity"]["high"]
+        assert row["bpb"]["low"] < row["bpb"]["value"] < row["bpb"]["high"]
+    assert one["documents"] == one["nats_per_reference_token"]["n"] == 6
+    assert set(summary["unigram"]) == {"one", "two", "macro"}
+
+
+def test_a_run_cut_short_goes_on_and_gives_the_same_bytes(
+    llama: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    config = EvaluateConfig(bootstrap_draws=200)
+
+    class KilledError(Exception):
+        pass
+
+    def kill(done: float, total: float, text: str) -> None:
+        if done == 1:
+            raise KilledError
+
+    run(config, models(llama), SETS, tokenizer, tmp_path / "whole")
+    with pytest.raises(KilledError):
+        run(config, models(llama), SETS, tokenizer, tmp_path / "cut", kill)
+    assert len(list((tmp_path / "cut").rglob("docs.parquet"))) == 1
+    run(config, models(llama), SETS, tokenizer, tmp_path / "cut")
+    assert files(tmp_path / "cut") == files(tmp_path / "whole")
+
+
+def test_checkpoints_can_be_named_and_wrong_names_are_refused(
+    llama: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    config = EvaluateConfig(bootstrap_draws=200, checkpoints=["step-1"])
+    summary = run(config, models(llama, llama), SETS, tokenizer, tmp_path)
+    assert {row["model"] for row in summary["rows"]} == {"step-1"}
+    with pytest.raises(UserError, match="no 'step-7'; there are step-0"):
+        run(EvaluateConfig(checkpoints=["step-7"]), models(llama), SETS, tokenizer, tmp_path)
+
+
+def test_two_sets_of_one_domain_are_refused(
+    llama: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="are both of domain 'one'"):
+        run(EvaluateConfig(), models(llama), [SETS[0], SETS[0]], tokenizer, tmp_path)
+
+
+def test_unigram_loss_is_the_cross_entropy_under_smoothed_counts() -> None:
+    # Counts 3, 0, 1 become 4/7, 1/7, 2/7.
+    nats = unigram_nats(np.array([3, 0, 1]), [np.array([0, 1]), np.array([2, 2])])
+    expected = -(math.log(4 / 7) + math.log(1 / 7) + 2 * math.log(2 / 7)) / 4
+    assert nats == pytest.approx(expected, rel=1e-12)
