@@ -1,0 +1,6 @@
+"""Training checkpoints: saved whole or not at all, checked before use, kept by a rule."""
+
+from skywright.checkpoint.folder import keep, latest, load, name_of, problem, read_state, save
+from skywright.checkpoint.model import load_model
+
+__all__ = ["keep", "latest", "load", "load_model", "name_of", "problem", "read_state", "save"]

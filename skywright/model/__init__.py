@@ -1,0 +1,1 @@
+"""Models: their shape, forward pass, loss, FLOP counts, and Hugging Face folders."""

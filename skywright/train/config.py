@@ -1,0 +1,73 @@
+"""What a training run is: segments with their mixtures and schedules, batch, precision, periods."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from skywright.config import Config, TokenCount
+from skywright.model.hf import Dtype
+from skywright.tokens.mixture import SegmentMixture
+from skywright.train.optimizer import OptimizerConfig
+from skywright.train.precision import Precision
+from skywright.train.schedule import ScheduleConfig
+
+
+class SegmentConfig(SegmentMixture):
+    """A span of training: its mixture of sources and its learning rate."""
+
+    schedule: ScheduleConfig
+
+
+class TrainConfig(Config):
+    """Settings of a run. Periods count tokens and are met at the first step that reaches them."""
+
+    seed: int = 0
+    sequence_tokens: TokenCount = Field(ge=1)
+    global_batch_tokens: TokenCount = Field(ge=1, description="tokens of one optimizer step")
+    micro_batch_tokens: TokenCount | None = Field(
+        default=None, ge=1, description="tokens of one forward pass; None: the global batch at once"
+    )
+    segments: list[SegmentConfig] = Field(min_length=1)
+    optimizer: OptimizerConfig = OptimizerConfig()
+    precision: Precision = "auto"
+    threads: int | None = Field(
+        default=None, ge=1, description="None: the machine's physical cores"
+    )
+    validate_every: TokenCount | None = Field(
+        default=None, gt=0, description="None: at segment ends only"
+    )
+    validate_max_chars: int | None = Field(
+        default=4096, ge=1, description="cut of a document in validation"
+    )
+    checkpoint_every: TokenCount | None = Field(
+        default=None, gt=0, description="None: at segment ends only"
+    )
+    export_every: TokenCount | None = Field(default=None, gt=0, description="Hugging Face folders")
+    export_at_segment_ends: bool = True
+    export_dtype: Dtype = "fp32"
+    keep: int = Field(default=2, ge=1, description="newest checkpoints kept, besides segment ends")
+
+    @model_validator(mode="after")
+    def _fits(self) -> TrainConfig:
+        for name in ("global_batch_tokens", "micro_batch_tokens"):
+            tokens = getattr(self, name)
+            if tokens is not None and tokens % self.sequence_tokens:
+                raise ValueError(
+                    f"{name} {tokens} is not a multiple of sequence_tokens {self.sequence_tokens}"
+                )
+        if (self.micro_batch_tokens or 0) > self.global_batch_tokens:
+            raise ValueError("micro_batch_tokens is larger than global_batch_tokens")
+        names = [segment.name for segment in self.segments]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two segments share a name: {', '.join(names)}")
+        return self
+
+    @property
+    def batch_samples(self) -> int:
+        """Samples of one optimizer step."""
+        return self.global_batch_tokens // self.sequence_tokens
+
+    @property
+    def micro_batch_samples(self) -> int:
+        """Samples of one forward pass."""
+        return (self.micro_batch_tokens or self.global_batch_tokens) // self.sequence_tokens
