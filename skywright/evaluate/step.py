@@ -87,17 +87,18 @@ def run(
     out: Path,
     progress: Progress = silent,
     unigram_counts: np.ndarray | None = None,
+    store_root: Path | None = None,
 ) -> dict[str, Any]:
-    """Score every model on every domain set; write `store/` and `summary.json` under `out`.
+    """Score every model on every domain set; write `summary.json` under `out`.
 
     unigram_counts: counts of the reference tokenizer's ids in the training data
-    (`unigram.count_tokens`), for the baseline; without them the summary has none. Scores that
-    stand in the store are not computed again, so a killed step goes on where it was. Returns the
-    summary.
+    (`unigram.count_tokens`), for the baseline; without them the summary has none. Scores stand
+    under `store_root` (default: `out/store`); those that are there are not computed again, so a
+    killed step goes on where it was. Returns the summary.
     """
     protocol = Protocol(max_chars=config.max_chars)
     domains = sets_by_domain(sets)
-    store = Store(Path(out) / "store")
+    store = Store(store_root or Path(out) / "store")
     chosen = chosen_models(models, config.checkpoints)
     rows = []
     for number, model in enumerate(chosen):

@@ -12,14 +12,17 @@ _TOKENS_AT_ONCE = 16_000_000  # counted at a time, so that memory does not grow 
 
 
 def count_tokens(shards: Shards) -> np.ndarray:
-    """How often each id occurs in all sources, int64 (vocab_size,); EOS, never scored, is 0."""
+    """How often each id occurs in all sources, int64 (vocab_size,).
+
+    BOS and EOS are never scored and count 0.
+    """
     counts = np.zeros(shards.manifest.vocab_size, dtype=np.int64)
     for source in sorted(shards.manifest.sources):
         tokens = shards.tokens(source)
         for start in range(0, len(tokens), _TOKENS_AT_ONCE):
             part = tokens[start : start + _TOKENS_AT_ONCE]
             counts += np.bincount(part, minlength=len(counts))
-    counts[shards.manifest.eos_id] = 0
+    counts[[shards.manifest.bos_id, shards.manifest.eos_id]] = 0
     return counts
 
 

@@ -93,11 +93,13 @@ def run(
     reference_tokenizer: ReferenceTokenizer,
     out: Path,
     progress: Progress = silent,
+    store_root: Path | None = None,
 ) -> dict[str, Any]:
     """Score test, look-alikes and the two halves of the train items; write `summary.json`.
 
-    Look-alikes are made from the chosen test items and stand in `out/reference/`; scores stand in
-    `out/store/`, so a killed step goes on where it was. Returns the summary.
+    Look-alikes are made from the chosen test items and stand in `out/reference/`; scores stand
+    under `store_root` (default: `out/store/`), so a killed step goes on where it was. Returns the
+    summary.
     """
     out = Path(out)
     test = _choose_test(_named(sets, config.test, "test"), config.items, config.seed)
@@ -110,7 +112,7 @@ def run(
     if config.overlap_reference is not None:
         compared["other_reference"] = read_reference_file(config.overlap_reference)
     protocol = Protocol()
-    store = Store(out / "store")
+    store = Store(store_root or out / "store")
     rows = []
     chosen = chosen_models(models, config.checkpoints)
     for number, model in enumerate(chosen):

@@ -71,12 +71,13 @@ def run(
     train_branch: TrainBranch,
     out: Path,
     progress: Progress = silent,
+    store_root: Path | None = None,
 ) -> dict[str, Any]:
     """Train the branch; measure benchmark and domain losses before and after; write `summary.json`.
 
-    The branch lies in `out/branch/`, scores in `out/store/`. Differences are after minus before,
-    paired by document or item, with 95 % intervals; losses are nats per reference token. Returns
-    the summary.
+    The branch lies in `out/branch/`, scores under `store_root` (default: `out/store/`).
+    Differences are after minus before, paired by document or item, with 95 % intervals; losses
+    are nats per reference token. Returns the summary.
     """
     out = Path(out)
     domains = sets_by_domain(sets)
@@ -86,7 +87,7 @@ def run(
         raise UserError(f"{out / 'branch'}: the branch exported no checkpoint; export its end")
     end = trained[-1]
     items = make_benchmark(config.benchmark_items, config.seed)
-    store, protocol = Store(out / "store"), Protocol(max_chars=config.max_chars)
+    store, protocol = Store(store_root or out / "store"), Protocol(max_chars=config.max_chars)
     answers: list[pa.Table] = []
     tables: list[dict[str, pa.Table]] = []
     for number, model in enumerate((start, end)):

@@ -24,7 +24,7 @@ def padded_batch(windows: Sequence[np.ndarray], device: torch.device | str) -> T
     return ids.to(device)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: the model keeps tables that training needs too
 def windows_nll(
     states_of: Callable[[Tensor], Tensor],
     logits_of: Callable[[Tensor], Tensor],

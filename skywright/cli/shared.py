@@ -1,0 +1,99 @@
+"""Options and helpers that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from skywright.cli.console import progress_bar, say, show_json
+from skywright.errors import UserError
+
+
+class Engine(StrEnum):
+    """Where the corpus stages run."""
+
+    processes = "processes"
+    inline = "inline"
+
+
+RecipePath = Annotated[Path, typer.Argument(help="A recipe file (YAML).", metavar="RECIPE")]
+Place = Annotated[
+    Path,
+    typer.Argument(help="A recipe, a run's folder, or the step's own folder.", metavar="WHERE"),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a value of the recipe: --set a.b=c (repeatable)."),
+]
+Workdir = Annotated[
+    Path | None, typer.Option("--workdir", help="Where the run's folders go (default: recipe's).")
+]
+EngineOption = Annotated[Engine, typer.Option("--engine", help="Where corpus stages run.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+
+def run_steps(
+    recipe: Path,
+    overrides: Sequence[str] | None,
+    workdir: Path | None,
+    engine: Engine,
+    as_json: bool,
+    only: str | None = None,
+    start: str | None = None,
+    dry_run: bool = False,
+) -> None:
+    """Run a recipe's steps and say what each one did."""
+    from skywright.run import load_recipe, plan_steps, run_recipe
+
+    loaded = load_recipe(recipe, overrides or (), workdir)
+    if dry_run:
+        rows = plan_steps(loaded, only, start)
+        if as_json:
+            show_json(rows)
+        else:
+            for row in rows:
+                state = "is done" if row["done"] else "would run"
+                say(f"{row['step']:<10} {state}  {row['folder']}")
+        return
+    with progress_bar(quiet=as_json) as progress:
+        results = []
+        for result in run_recipe(loaded, only, start, engine.value, progress):
+            results.append(result)
+            if not as_json:
+                how = "already done" if result.skipped else f"done in {result.seconds:.0f} s"
+                say(f"{result.name:<10} {how}  {result.folder}")
+    if as_json:
+        show_json(
+            [
+                {"step": r.name, "folder": str(r.folder), "seconds": r.seconds,
+                 "skipped": r.skipped}
+                for r in results
+            ]
+        )  # fmt: skip
+    elif results and results[-1].name == "report":
+        print(results[-1].folder / "report.html")
+
+
+def step_folder(place: Path, step: str) -> Path:
+    """The folder of a finished step: from a recipe, a run's folder, or the folder itself."""
+    if place.is_file():
+        from skywright.run import load_recipe
+
+        place = load_recipe(place).workdir
+    for folder in (place / step / "current", place):
+        if (folder / "step.json").is_file() and (folder != place or place.parent.name == step):
+            return folder.resolve()
+    raise UserError(
+        f"{place}: no finished step {step!r} here; run `skywright run RECIPE --only {step}` first"
+    )
+
+
+def read_summary(place: Path, step: str, name: str = "summary.json") -> Any:
+    """The JSON summary of a finished step."""
+    from skywright.engine.files import read_json
+
+    return read_json(step_folder(place, step) / name)

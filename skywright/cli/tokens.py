@@ -1,0 +1,74 @@
+"""`skywright tokens`: build, info, check, plan."""
+
+from __future__ import annotations
+
+import typer
+
+from skywright.cli.console import say, show_json, show_table
+from skywright.cli.shared import (
+    Engine,
+    Json,
+    Overrides,
+    Place,
+    RecipePath,
+    Workdir,
+    read_summary,
+    run_steps,
+    step_folder,
+)
+
+app = typer.Typer(help="Token shards and the order in which they are read.", no_args_is_help=True)
+
+
+@app.command(epilog="Example: skywright tokens build recipes/laptop.yaml")
+def build(
+    recipe: RecipePath, workdir: Workdir = None, overrides: Overrides = None, as_json: Json = False
+) -> None:
+    """Turn the recipe's corpus into token shards."""
+    run_steps(recipe, overrides, workdir, Engine.processes, as_json, only="tokens")
+
+
+@app.command(epilog="Example: skywright tokens info runs/laptop")
+def info(where: Place, as_json: Json = False) -> None:
+    """Tokens, documents and bytes by source."""
+    manifest = read_summary(where, "tokens", "manifest.json")
+    if as_json:
+        show_json(manifest)
+    else:
+        sources = manifest["sources"]
+        show_table(
+            [
+                {"source": name, **{key: sources[name][key] for key in
+                                    ("tokens", "documents", "bytes")}}
+                for name in sorted(sources)
+            ]
+        )  # fmt: skip
+
+
+@app.command(epilog="Example: skywright tokens check runs/laptop")
+def check(where: Place) -> None:
+    """Compare every shard with its checksum."""
+    from skywright.tokens import Shards
+
+    folder = step_folder(where, "tokens")
+    Shards.open(folder).check()
+    say(f"{folder}: every file has the bytes that the manifest names")
+
+
+@app.command(epilog="Example: skywright tokens plan recipes/laptop.yaml")
+def plan(recipe: RecipePath, overrides: Overrides = None, as_json: Json = False) -> None:
+    """What the model will see: shares and epochs by segment, before training."""
+    from skywright.run import load_recipe, training_plan
+
+    loaded = load_recipe(recipe, overrides or ())
+    summary = training_plan(loaded, step_folder(loaded.workdir, "tokens")).summary()
+    if as_json:
+        show_json(summary)
+    else:
+        show_table(
+            [
+                {"segment": s["name"], "source": name, "share": share,
+                 "epochs so far": s["epochs"][name]}
+                for s in summary["segments"] for name, share in s["shares"].items()
+            ]
+        )  # fmt: skip

@@ -1,0 +1,258 @@
+"""Runs a recipe's steps: folders named by what made them, finished ones skipped.
+
+A step writes to `<workdir>/<step>/<key>/`, `key` being a hash of its part of the recipe and of
+the content of what it reads. `step.json`, written last, says that the folder is complete. The
+link `<workdir>/<step>/current` names the newest. Killed at any moment and run again, a recipe
+ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from skywright import __version__
+from skywright.engine.files import (
+    atomic_open,
+    read_json,
+    sha256_file,
+    stable_hash,
+    sweep_temporary,
+    write_json,
+)
+from skywright.engine.progress import Progress, silent
+from skywright.engine.runner import ExecutorName
+from skywright.errors import UserError
+from skywright.run.recipe import Recipe
+from skywright.run.steps import STEPS, Context, Step
+
+STEP_RECORD = "step.json"
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Where a step's output stands and whether this call made it."""
+
+    name: str
+    folder: Path
+    seconds: float
+    skipped: bool
+
+
+def _steps(recipe: Recipe) -> list[Step]:
+    """The steps this recipe asks for."""
+    absent = {name for name in ("leak", "study") if getattr(recipe, name) is None}
+    return [step for step in STEPS if step.name not in absent]
+
+
+def _key(recipe: Recipe, step: Step, inputs: dict[str, str], made: dict[str, str]) -> str:
+    """Hash of what makes a step's output: its version, sections, inputs, and earlier steps."""
+    return stable_hash(
+        {
+            "step": step.name,
+            "version": step.version,
+            "skywright": __version__,
+            "sections": recipe.model_dump(mode="json", include=set(step.sections)),
+            "seed": recipe.seed,
+            "sets": inputs["sets"] if step.reads_sets else "",
+            "crawl": inputs["crawl"] if step.name == "corpus" else "",
+            "needs": {name: made[name] for name in step.needs if name in made},
+        }
+    )[:16]
+
+
+def _inputs(recipe: Recipe) -> dict[str, str]:
+    """Content hashes of what the recipe reads from outside: the crawl and the sets."""
+    from skywright.corpus.sources.files import discover
+    from skywright.sets import load as load_set
+
+    crawl = [shard.identity() for shard in discover(recipe.corpus.inputs)]
+    sets = [load_set(path) for path in recipe.sets]
+    names = [item.name for item in sets]
+    if len(set(names)) != len(names):
+        raise UserError(f"sets: two evaluation sets have one name: {sorted(names)}")
+    return {
+        "crawl": stable_hash(crawl),
+        "sets": stable_hash([[item.name, item.purpose, item.content_hash] for item in sets]),
+    }
+
+
+@contextmanager
+def _locked(workdir: Path) -> Iterator[None]:
+    """Hold the run's folder, so that two runs never write to it at once."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    with open(workdir / ".lock", "w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                f"{workdir}: another run is writing here; wait for it or give another --workdir"
+            ) from None
+        yield
+
+
+def _point(link: Path, folder: Path) -> None:
+    """Make `link` name `folder` (relative), atomically."""
+    temporary = link.with_name(f".{link.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(folder.name)
+    os.replace(temporary, link)
+
+
+def environment() -> dict[str, Any]:
+    """The machine and the versions of everything installed."""
+    cpu = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass  # not Linux: the name that `platform` gives must do
+    return {
+        "skywright": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "packages": {
+            item.metadata["Name"]: item.version
+            for item in sorted(distributions(), key=lambda d: d.metadata["Name"].lower())
+        },
+    }
+
+
+def _check_step_name(recipe: Recipe, name: str | None) -> None:
+    known = [step.name for step in _steps(recipe)]
+    if name is not None and name not in known:
+        raise UserError(f"no step {name!r} in this recipe; its steps are {', '.join(known)}")
+
+
+def _survey(recipe: Recipe) -> Iterator[tuple[Step, Path | None, dict[str, Any] | None]]:
+    """Each step with its folder and record; the folder is None while a need is not made.
+
+    A generator: the record of a step is read when the next one is asked for, so that the caller
+    may make it in between.
+    """
+    inputs = _inputs(recipe)
+    made: dict[str, str] = {}
+    known = {step.name for step in _steps(recipe)}
+    for step in _steps(recipe):
+        if any(name not in made for name in step.needs if name in known):
+            yield step, None, None
+            continue
+        folder = recipe.workdir / step.name / _key(recipe, step, inputs, made)
+        record = folder / STEP_RECORD
+        yield step, folder, read_json(record) if record.is_file() else None
+        if record.is_file():
+            made[step.name] = read_json(record)["content"]
+
+
+def plan_steps(
+    recipe: Recipe, only: str | None = None, start: str | None = None
+) -> list[dict[str, Any]]:
+    """What `run_recipe` would do, without doing it: `[{"step", "done", "folder"}]`."""
+    _check_step_name(recipe, only or start)
+    rows = [
+        {"step": step.name, "done": record is not None, "folder": str(folder or "(not known yet)")}
+        for step, folder, record in _survey(recipe)
+    ]
+    return [row for row in rows if only in (None, row["step"])]
+
+
+def run_recipe(
+    recipe: Recipe,
+    only: str | None = None,
+    start: str | None = None,
+    executor: ExecutorName = "processes",
+    progress: Progress = silent,
+) -> Iterator[StepResult]:
+    """Run the recipe's steps, yielding each as it is done; see the module's text.
+
+    `only` runs one step, `start` begins at one; what comes before must be done already.
+    """
+    _check_step_name(recipe, only or start)
+    with _locked(recipe.workdir):
+        _write_run_files(recipe)
+        finished: dict[str, Path] = {}
+        waiting_for_start = only or start
+        for step, folder, record in _survey(recipe):
+            if step.name == waiting_for_start:
+                waiting_for_start = None
+            if record is None and (folder is None or waiting_for_start):
+                raise UserError(
+                    f"the step {step.name!r} is not done; run `skywright run` without "
+                    "--only and --from, or make that step first"
+                )
+            assert folder is not None
+            if record is None:
+                yield _make(recipe, step, folder, finished, executor, progress)
+            elif not waiting_for_start:
+                _point(folder.parent / "current", folder)
+                yield StepResult(step.name, folder, record["seconds"], skipped=True)
+            finished[step.name] = folder
+            if step.name == only:
+                return
+
+
+def _make(
+    recipe: Recipe,
+    step: Step,
+    folder: Path,
+    finished: dict[str, Path],
+    executor: ExecutorName,
+    progress: Progress,
+) -> StepResult:
+    started = time.monotonic()
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep_temporary(folder)
+    outputs = step.make(Context(recipe, folder, dict(finished), executor, progress))
+    content = [[path.name, sha256_file(path)] for path in outputs]
+    seconds = round(time.monotonic() - started, 2)
+    record = {
+        "step": step.name,
+        "version": step.version,
+        "key": folder.name,
+        "content": stable_hash(content),
+        "seconds": seconds,
+    }
+    write_json(folder / STEP_RECORD, record)
+    _point(folder.parent / "current", folder)
+    _write_step_times(recipe)
+    return StepResult(step.name, folder, seconds, skipped=False)
+
+
+def _write_run_files(recipe: Recipe) -> None:
+    """Save what the run was made of beside its output."""
+    with atomic_open(recipe.workdir / "recipe.resolved.yaml", "w") as stream:
+        yaml.safe_dump(
+            recipe.model_dump(mode="json", by_alias=True),
+            stream,
+            allow_unicode=True,
+            sort_keys=False,
+        )
+    write_json(recipe.workdir / "environment.json", environment())
+
+
+def _write_step_times(recipe: Recipe) -> None:
+    times = {}
+    for step in _steps(recipe):
+        record = recipe.workdir / step.name / "current" / STEP_RECORD
+        if record.is_file():
+            found = read_json(record)
+            times[step.name] = {
+                "key": found["key"],
+                "folder": str(record.parent.resolve().relative_to(recipe.workdir.resolve())),
+                "seconds": found["seconds"],
+            }
+    write_json(recipe.workdir / "steps.json", times)

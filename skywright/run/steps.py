@@ -1,0 +1,269 @@
+"""What each step of a recipe calls: the rooms joined, one short function a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+
+from skywright.engine.files import read_json, write_json
+from skywright.engine.progress import Progress
+from skywright.engine.runner import ExecutorName
+from skywright.run.recipe import Recipe
+from skywright.sets import EvaluationSet
+from skywright.study.config import StudyConfig
+from skywright.train.config import TrainConfig
+
+if TYPE_CHECKING:
+    from skywright.evaluate.step import EvaluatedModel
+    from skywright.tokens import Plan, Shards
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a step is given: the recipe, its own folder, and the folders of finished steps."""
+
+    recipe: Recipe
+    folder: Path
+    finished: dict[str, Path]
+    executor: ExecutorName
+    progress: Progress
+
+    def sets(self, *purposes: str) -> list[EvaluationSet]:
+        """The recipe's evaluation sets of these purposes (all when none is named), in order."""
+        from skywright.sets import load as load_set
+
+        found = [load_set(path) for path in self.recipe.sets]
+        return [item for item in found if not purposes or item.purpose in purposes]
+
+    @property
+    def scores(self) -> Path:
+        """The run's score store: no step scores again what another one has scored."""
+        return self.recipe.workdir / "scores"
+
+    def tokenizer(self) -> Any:
+        """The trained tokenizer."""
+        from skywright.tokenizer import Tokenizer
+
+        return Tokenizer.load(self.finished["tokenizer"])
+
+    def shards(self) -> Shards:
+        """The token shards."""
+        from skywright.tokens import Shards
+
+        return Shards.open(self.finished["tokens"])
+
+    def models(self) -> list[EvaluatedModel]:
+        """Exported checkpoints of the training step, oldest first."""
+        return exported_models(self.finished["train"])
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: `make` fills the folder and returns the files that stand for its content."""
+
+    name: str
+    version: str
+    needs: tuple[str, ...]
+    sections: tuple[str, ...]  # parts of the recipe that change the output
+    reads_sets: bool
+    make: Callable[[Context], Sequence[Path]]
+
+
+def exported_models(train_folder: Path) -> list[EvaluatedModel]:
+    """`[{"name", "path", "tokens", "segment"}]` of the Hugging Face folders a training made."""
+    summary = read_json(train_folder / "summary.json")
+    return [
+        {
+            "name": item["name"],
+            "path": str(train_folder / item["path"]),
+            "tokens": item["tokens"],
+            "segment": item["segment"],
+        }
+        for item in summary["checkpoints"]
+    ]
+
+
+def _corpus(context: Context) -> Sequence[Path]:
+    from skywright.corpus.pipeline import build
+
+    built = build(
+        context.recipe.corpus,
+        context.sets(),
+        context.folder,
+        stages=context.folder.parent / "stages",
+        executor=context.executor,
+        progress=context.progress,
+    )
+    return built.documents
+
+
+def _documents(corpus: Path) -> Iterator[tuple[str, str, str]]:
+    """(language, source, text) of every document of a finished corpus."""
+    for path in sorted((corpus / "documents").glob("*.parquet")):
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(columns=["lang", "source", "text"]):
+                yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def _tokenizer(context: Context) -> Sequence[Path]:
+    from skywright.tokenizer import train
+
+    documents = _documents(context.finished["corpus"])
+    train(context.recipe.tokenizer, documents, context.folder, context.progress)
+    return [context.folder / "tokenizer.json", context.folder / "tokenizer.model"]
+
+
+def _tokens(context: Context) -> Sequence[Path]:
+    from skywright.tokens import build
+
+    documents = sorted((context.finished["corpus"] / "documents").glob("*.parquet"))
+    build(context.recipe.tokens, documents, context.tokenizer(), context.folder, context.progress)
+    return [context.folder / "manifest.json"]
+
+
+def training_plan(recipe: Recipe, tokens_folder: Path) -> Plan:
+    """The plan of a recipe's training over finished token shards."""
+    from skywright.tokens import Shards
+
+    return _plan(recipe.train, Shards.open(tokens_folder))
+
+
+def _plan(config: TrainConfig, shards: Shards) -> Plan:
+    from skywright.tokens import Plan
+
+    windows = shards.windows(config.sequence_tokens)
+    return Plan(config.seed, config.sequence_tokens, windows, config.segments)
+
+
+def _train(context: Context) -> Sequence[Path]:
+    shards = context.shards()
+    plan = _plan(context.recipe.train, shards)
+    write_json(context.folder / "plan.json", plan.summary())
+    _train_model(context, context.recipe.train, plan, shards, context.folder)
+    return [Path(item["path"]) / "model.safetensors" for item in exported_models(context.folder)]
+
+
+def _train_model(
+    context: Context,
+    config: TrainConfig,
+    plan: Plan,
+    shards: Shards,
+    out: Path,
+    initial: Path | None = None,
+) -> None:
+    from skywright.tokens import Loader
+    from skywright.train import train
+
+    train(
+        config,
+        context.recipe.model,
+        plan,
+        Loader(shards, plan),
+        context.finished["tokenizer"],
+        [] if initial else context.sets("domain"),  # a branch is measured after it, by the study
+        out,
+        context.progress,
+        initial,
+    )
+
+
+def _evaluate(context: Context) -> Sequence[Path]:
+    from skywright.evaluate import run
+    from skywright.evaluate.unigram import count_tokens
+
+    run(
+        context.recipe.evaluate,
+        context.models(),
+        context.sets("domain"),
+        context.tokenizer(),
+        context.folder,
+        context.progress,
+        count_tokens(context.shards()),
+        context.scores,
+    )
+    return [context.folder / "summary.json"]
+
+
+def _leak(context: Context) -> Sequence[Path]:
+    from skywright.leak import run
+
+    assert context.recipe.leak is not None
+    run(
+        context.recipe.leak,
+        context.models(),
+        context.sets(),
+        context.tokenizer(),
+        context.folder,
+        context.progress,
+        context.scores,
+    )
+    return [context.folder / "summary.json"]
+
+
+def _study(context: Context) -> Sequence[Path]:
+    from skywright.study import run
+
+    study = context.recipe.study
+    assert study is not None
+    shards = context.shards()
+
+    def train_branch(start: EvaluatedModel, out: Path) -> list[EvaluatedModel]:
+        config = branch_config(context.recipe.train, study)
+        _train_model(context, config, _plan(config, shards), shards, out, Path(start["path"]))
+        return exported_models(out)
+
+    run(
+        study,
+        context.models(),
+        context.sets("domain"),
+        context.tokenizer(),
+        train_branch,
+        context.folder,
+        context.progress,
+        context.scores,
+    )
+    return [context.folder / "summary.json"]
+
+
+def branch_config(base: TrainConfig, study: StudyConfig) -> TrainConfig:
+    """Training settings of a branch: the base run's, with one constant segment of one source."""
+    from skywright.train import ScheduleConfig, SegmentConfig
+
+    segment = SegmentConfig(
+        name="branch",
+        tokens=study.tokens,
+        mixture={study.source: 1.0},
+        schedule=ScheduleConfig(kind="constant", peak_lr=study.peak_lr),
+    )
+    return base.model_copy(
+        update={
+            "seed": study.seed,
+            "segments": [segment],
+            "validate_every": None,
+            "checkpoint_every": None,
+            "export_every": None,
+        }
+    )
+
+
+def _report(context: Context) -> Sequence[Path]:
+    from skywright.report import build
+
+    return [build(context.recipe.workdir, context.folder / "report.html")]
+
+
+STEPS = (
+    Step("corpus", "1", (), ("corpus",), True, _corpus),
+    Step("tokenizer", "1", ("corpus",), ("tokenizer",), False, _tokenizer),
+    Step("tokens", "1", ("corpus", "tokenizer"), ("tokens",), False, _tokens),
+    Step("train", "1", ("tokenizer", "tokens"), ("model", "train"), True, _train),
+    Step("evaluate", "1", ("tokenizer", "tokens", "train"), ("evaluate",), True, _evaluate),
+    Step("leak", "1", ("tokenizer", "train"), ("leak",), True, _leak),
+    Step("study", "1", ("tokenizer", "tokens", "train"), ("study", "model", "train"), True, _study),
+    Step("report", "1", ("corpus", "tokenizer", "tokens", "train", "evaluate", "leak", "study"),
+         (), False, _report),
+)  # fmt: skip
