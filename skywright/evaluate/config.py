@@ -18,7 +18,9 @@ class EvaluateConfig(Config):
     """What the evaluate step scores, and how."""
 
     max_chars: int | None = Field(default=4096, ge=1, description="cut of a document; None: whole")
-    checkpoints: Literal["all"] | list[str] = "all"
+    checkpoints: Literal["all"] | list[str] = Field(
+        default="all", description="'first', 'last', 'segment:NAME' (its last), or names"
+    )
     bootstrap_draws: int = Field(default=2000, ge=100)
     seed: int = 0
     batch_tokens: int = Field(default=BATCH_TOKENS, ge=1)

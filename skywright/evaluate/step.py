@@ -30,19 +30,38 @@ class EvaluatedModel(TypedDict):
     segment: str
 
 
+def find_model(models: Sequence[EvaluatedModel], wanted: str) -> EvaluatedModel:
+    """The checkpoint called "first", "last", "segment:NAME" (its last) or by its own name.
+
+    Raises `UserError`, naming those there are, if there is none.
+    """
+    ordered = sorted(models, key=lambda model: model["tokens"])
+    segment = wanted.removeprefix("segment:")
+    found = [
+        model
+        for place, model in enumerate(ordered)
+        if wanted == model["name"]
+        or (wanted == "first" and place == 0)
+        or (wanted == "last" and place == len(ordered) - 1)
+        or (segment != wanted and model["segment"] == segment)
+    ]
+    if not found:
+        names = ", ".join(f"{model['name']} (segment {model['segment']})" for model in ordered)
+        raise UserError(f"no checkpoint {wanted!r}; there are {names or 'none'}")
+    return found[-1]
+
+
 def chosen_models(
     models: Sequence[EvaluatedModel], names: Literal["all"] | list[str]
 ) -> list[EvaluatedModel]:
-    """The models named, in training order; `UserError` if one is not there or a name repeats."""
+    """The models named (see `find_model`), in training order; `UserError` if a name repeats."""
     known = [model["name"] for model in models]
     if len(set(known)) != len(known):
         raise UserError(f"models {known}: a name stands twice; give each its own")
     if names == "all":
         return list(models)
-    missing = [name for name in names if name not in known]
-    if missing:
-        raise UserError(f"checkpoints: no {missing[0]!r}; there are {', '.join(known) or 'none'}")
-    return [model for model in models if model["name"] in names]
+    wanted = {find_model(models, name)["name"] for name in names}
+    return [model for model in models if model["name"] in wanted]
 
 
 def sets_by_domain(sets: Sequence[EvaluationSet]) -> dict[str, EvaluationSet]:

@@ -26,7 +26,9 @@ class LeakConfig(Config):
         description="another reference set, JSONL or JSONL.gz with a 'text' field, unpaired",
     )
     seed: int = 0
-    checkpoints: Literal["all"] | list[str] = "all"
+    checkpoints: Literal["all"] | list[str] = Field(
+        default="all", description="'first', 'last', 'segment:NAME' (its last), or names"
+    )
     bootstrap_draws: int = Field(default=2000, ge=100)
     batch_tokens: int = Field(default=BATCH_TOKENS, ge=1)
     device: str = "cpu"

@@ -21,7 +21,7 @@ from skywright.evaluate.backends import open_backend
 from skywright.evaluate.bench import accuracy, answer_items
 from skywright.evaluate.protocols import Protocol
 from skywright.evaluate.score import ReferenceTokenizer, score
-from skywright.evaluate.step import EvaluatedModel, sets_by_domain
+from skywright.evaluate.step import EvaluatedModel, find_model, sets_by_domain
 from skywright.evaluate.store import Store
 from skywright.evaluate.summary import column, nats_per_reference_token
 from skywright.sets import EvaluationSet
@@ -32,28 +32,6 @@ from skywright.study.config import StudyConfig
 TrainBranch = Callable[[EvaluatedModel, Path], Sequence[EvaluatedModel]]
 """train_branch(checkpoint, folder): trains from the checkpoint into the folder and returns the
 exported models, oldest first; called again with the same folder it goes on, or does nothing."""
-
-
-def branch_start(models: Sequence[EvaluatedModel], branch_from: str) -> EvaluatedModel:
-    """The checkpoint that a branch starts from.
-
-    models: in training order. branch_from: "first", "segment:NAME" (its last) or a name. Raises
-    `UserError` if there is none.
-    """
-    if not models:
-        raise UserError("study.branch_from: training exported no checkpoint; run it first")
-    if branch_from == "first":
-        return min(models, key=lambda model: model["tokens"])
-    segment = branch_from.removeprefix("segment:")
-    if segment != branch_from:
-        found = [model for model in models if model["segment"] == segment]
-        if found:
-            return max(found, key=lambda model: model["tokens"])
-    for model in models:
-        if model["name"] == branch_from:
-            return model
-    names = ", ".join(f"{model['name']} (segment {model['segment']})" for model in models)
-    raise UserError(f"study.branch_from: no checkpoint {branch_from!r}; there are {names}")
 
 
 def _answers_difference(before: pa.Table, after: pa.Table) -> Estimate:
@@ -81,7 +59,7 @@ def run(
     """
     out = Path(out)
     domains = sets_by_domain(sets)
-    start = branch_start(models, config.branch_from)
+    start = find_model(models, config.branch_from)
     trained = list(train_branch(start, out / "branch"))
     if not trained:
         raise UserError(f"{out / 'branch'}: the branch exported no checkpoint; export its end")

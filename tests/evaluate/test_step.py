@@ -9,6 +9,7 @@ import pytest
 from skywright.engine.files import read_json
 from skywright.errors import UserError
 from skywright.evaluate import EvaluateConfig, EvaluatedModel, run
+from skywright.evaluate.step import find_model
 from skywright.evaluate.unigram import unigram_nats
 from skywright.tokenizer import Tokenizer
 from tests.evaluate.tiny import TEXTS, make, write_llama
@@ -79,8 +80,30 @@ def test_checkpoints_can_be_named_and_wrong_names_are_refused(
     config = EvaluateConfig(bootstrap_draws=200, checkpoints=["step-1"])
     summary = run(config, models(llama, llama), SETS, tokenizer, tmp_path)
     assert {row["model"] for row in summary["rows"]} == {"step-1"}
-    with pytest.raises(UserError, match="no 'step-7'; there are step-0"):
+    with pytest.raises(UserError, match="no checkpoint 'step-7'; there are step-0"):
         run(EvaluateConfig(checkpoints=["step-7"]), models(llama), SETS, tokenizer, tmp_path)
+
+
+MODELS: list[EvaluatedModel] = [
+    {"name": "step-1", "path": "a", "tokens": 10, "segment": "one"},
+    {"name": "step-2", "path": "b", "tokens": 20, "segment": "one"},
+    {"name": "step-3", "path": "c", "tokens": 30, "segment": "two"},
+]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name"),
+    [("first", "step-1"), ("last", "step-3"), ("segment:one", "step-2"), ("segment:two", "step-3"),
+     ("step-2", "step-2")],
+)  # fmt: skip
+def test_a_checkpoint_is_found_by_place_segment_or_name(wanted: str, name: str) -> None:
+    assert find_model(MODELS, wanted)["name"] == name
+
+
+@pytest.mark.parametrize("wanted", ["segment:three", "step-9", ""])
+def test_a_checkpoint_that_is_not_there_is_refused_with_what_is(wanted: str) -> None:
+    with pytest.raises(UserError, match="step-1 \\(segment one\\)"):
+        find_model(MODELS, wanted)
 
 
 def test_two_sets_of_one_domain_are_refused(

@@ -10,7 +10,7 @@ from skywright.engine.files import read_json
 from skywright.errors import UserError
 from skywright.evaluate import EvaluatedModel
 from skywright.leak.arithmetic import ANNOTATION, evaluate, problems
-from skywright.study import StudyConfig, branch_start, run
+from skywright.study import StudyConfig, run
 from skywright.study.arithmetic import CHANCE, OPTIONS, make_benchmark
 from skywright.tokenizer import Tokenizer
 from tests.evaluate.tiny import TEXTS, make, write_llama
@@ -56,28 +56,6 @@ def test_the_benchmark_follows_its_seed_and_its_beginning_stays() -> None:
     assert len({item.id for item in ITEMS}) == 400
 
 
-MODELS: list[EvaluatedModel] = [
-    {"name": "step-1", "path": "a", "tokens": 10, "segment": "one"},
-    {"name": "step-2", "path": "b", "tokens": 20, "segment": "one"},
-    {"name": "step-3", "path": "c", "tokens": 30, "segment": "two"},
-]
-
-
-@pytest.mark.parametrize(
-    ("branch_from", "name"),
-    [("first", "step-1"), ("segment:one", "step-2"), ("segment:two", "step-3"),
-     ("step-2", "step-2")],
-)  # fmt: skip
-def test_the_start_of_a_branch_is_found(branch_from: str, name: str) -> None:
-    assert branch_start(MODELS, branch_from)["name"] == name
-
-
-@pytest.mark.parametrize("branch_from", ["segment:three", "step-9", ""])
-def test_a_start_that_is_not_there_is_refused_with_what_is(branch_from: str) -> None:
-    with pytest.raises(UserError, match="step-1 \\(segment one\\)"):
-        branch_start(MODELS, branch_from)
-
-
 def test_gain_and_harm_are_measured_before_and_after(tmp_path: Path) -> None:
     start = write_llama(tmp_path / "start", context=256)
     tokenizer = Tokenizer.load(start)
@@ -113,5 +91,6 @@ def test_gain_and_harm_are_measured_before_and_after(tmp_path: Path) -> None:
 def test_a_branch_without_a_model_is_refused(tmp_path: Path) -> None:
     tokenizer = Tokenizer.load(write_llama(tmp_path / "start"))
     config = StudyConfig(tokens=5, source="stem", peak_lr=1e-3)
+    start: EvaluatedModel = {"name": "step-1", "path": "a", "tokens": 10, "segment": "one"}
     with pytest.raises(UserError, match="exported no checkpoint"):
-        run(config, MODELS, [make(TEXTS)], tokenizer, lambda _, __: [], tmp_path)
+        run(config, [start], [make(TEXTS)], tokenizer, lambda _, __: [], tmp_path)
