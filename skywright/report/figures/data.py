@@ -106,6 +106,7 @@ def mixture_pie(plan: Plan) -> Figure:
         domain={"x": [0.21, 0.79], "y": [0.1, 0.9]},  # room for the labels outside
         sort=False,
         direction="clockwise",
+        rotation=80,  # the small shares then end at the right, where labels stack downwards
         marker={
             "colors": [colour(index) for index in range(len(sources))],
             "line": {"color": "#fff", "width": 1.5},
