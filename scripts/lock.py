@@ -31,7 +31,8 @@ def main() -> None:
         for item in chosen
     }
     pins.pop("skywright", None)
-    print(f"# Written by `make lock` with Python {sys.version_info.major}.{sys.version_info.minor};")
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    print(f"# Written by `make lock` with Python {python};")
     print(f"# covers the extras {EXTRAS}.")
     for name, version in sorted(pins.items()):
         print(f"{name}=={version.partition('+')[0]}")

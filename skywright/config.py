@@ -240,7 +240,8 @@ def _override(values: dict[str, Any], places: Places, text: str) -> None:
             raise UserError(f"override {text!r}: {'.'.join(keys[:depth])!r} has no keys inside")
     for old in [p for p in places if p[: len(path)] == path]:
         del places[old]
-    places[path] = Place(f"override {text!r}", None)
+    for length in range(1, len(path) + 1):
+        places.setdefault(path[:length], Place(f"override {text!r}", None))
 
 
 # ---------------------------------------------------------------- validation
@@ -302,7 +303,9 @@ def _describe(error: ValidationError, model: type[BaseModel], places: Places, fi
             message = f"{where}: the key {dotted!r} is missing; add it"
         else:
             text = item["msg"].removeprefix("Value error, ")
-            message = f"{where}: {dotted}: {text} (got {item['input']!r})"
+            # A whole part of the recipe would bury the message.
+            got = "" if isinstance(item["input"], dict | list) else f" (got {item['input']!r})"
+            message = f"{where}: {dotted}: {text}{got}"
         if message not in lines:
             lines.append(message)
     return "\n".join(lines)
@@ -324,3 +327,5 @@ def load(path: Path, model: type[ConfigT], overrides: Sequence[str] = ()) -> Con
         return model.model_validate(values)
     except ValidationError as error:
         raise UserError(_describe(error, model, places, str(path))) from None
+    except UserError as error:  # a validator's own, which knows the key but not the file
+        raise UserError(f"{path}: {error}") from None

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from skywright.engine.progress import Progress
+from skywright.engine.progress import Progress, silent
 
 PLAIN_EVERY_S = 5.0  # how often a pipe or log file gets a line
 
@@ -69,7 +69,7 @@ class _PlainLines:
 def progress_bar(quiet: bool = False) -> Iterator[Progress]:
     """A `Progress` for the length of the block; `quiet` makes it silent."""
     if quiet:
-        yield lambda done, total, text: None
+        yield silent
     elif not sys.stderr.isatty():
         yield _PlainLines()
     else:

@@ -21,6 +21,7 @@ from skywright.cli.shared import (
     run_steps,
     step_folder,
 )
+from skywright.errors import UserError
 
 app = typer.Typer(
     help="Clean documents from raw pages; every drop can say why.", no_args_is_help=True
@@ -76,12 +77,17 @@ def why(
     """Why a page was kept or dropped."""
     from skywright.corpus import ledger
 
-    rows = ledger.why(step_folder(where, "corpus"), query)
+    folder = step_folder(where, "corpus")
+    rows = ledger.why(folder, query)
     if as_json:
         show_json(rows)
-    else:
-        for row in rows:
-            print(row["sentence"])
+        return
+    if not rows:
+        raise UserError(f"{query}: no such URL, record or id in {folder / ledger.LEDGER}; check it")
+    if rows[0]["match"] == "near":
+        say(f"{query} is not in the ledger; the nearest addresses of its host:")
+    for row in rows:
+        print(row["sentence"])
 
 
 @app.command(epilog="Example: skywright corpus export runs/laptop corpus-release")

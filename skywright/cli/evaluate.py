@@ -19,14 +19,14 @@ app.add_typer(set_app, name="set")
     epilog="Example: skywright eval score path/to/model examples/sets/zh_wiki --out scores"
 )
 def score(
-    model: Annotated[Path, typer.Argument(help="A Hugging Face folder or one of our checkpoints.")],
+    model: Annotated[Path, typer.Argument(help="A Hugging Face folder or a training checkpoint.")],
     sets: Annotated[list[Path], typer.Argument(help="Evaluation sets' folders.")],
     out: Annotated[Path, typer.Option(help="Where summary.json and the score store go.")],
     reference: Annotated[
         Path | None,
         typer.Option(help="Folder of the reference tokenizer (default: the model's own)."),
     ] = None,
-    max_chars: Annotated[int, typer.Option(help="Cut of a document.")] = 4096,
+    max_chars: Annotated[int, typer.Option(min=1, help="Cut of a document.")] = 4096,
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
     as_json: Json = False,
 ) -> None:

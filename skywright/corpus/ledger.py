@@ -1,7 +1,6 @@
 """The ledger: one row for every input record, kept or dropped, by which rule, for which document.
 
-`entries` makes the rows of one shard; `why` answers for one page; `status` says what stands
-in a folder.
+`entries` makes the rows of one shard; `why` answers for one page.
 """
 
 from __future__ import annotations

@@ -109,6 +109,8 @@ def _run(
     runner: Runner,
 ) -> dict[str, Output]:
     """Run every stage; their outputs by name."""
+    # A misspelt rule is a mistake to hear of before anything is read.
+    rules = measure.rules_in_force(config.rules, [item.source for item in config.inputs])
     done: dict[str, Output] = {}
     nothing = pages.NoParams()
     done["index"] = runner.map(
@@ -140,7 +142,7 @@ def _run(
     done["decide"] = runner.map(
         measure.DECIDE, judged,
         measure.DecideParams(
-            rules=measure.rules_in_force(config.rules, [i.source for i in config.inputs]),
+            rules=rules,
             priorities={item.source: item.priority for item in config.inputs},
             containment=config.heldout.containment,
         ),

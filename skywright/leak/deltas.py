@@ -7,17 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
-from skywright.statistics import (
-    Estimate,
-    ratio_bootstrap,
-    ratio_difference,
-    ratio_interval,
-)
-
-
-def loss(table: pa.Table, draws: int, seed: int) -> Estimate:
-    """Nats per reference token of a scored set, with a 95 % document bootstrap interval."""
-    return ratio_bootstrap(*_sums(table), draws=draws, seed=seed)
+from skywright.evaluate.summary import column
+from skywright.statistics import Estimate, ratio_difference, ratio_interval
 
 
 def unpaired_difference(a: pa.Table, b: pa.Table) -> Estimate:
@@ -47,5 +38,4 @@ def paired_difference(
 
 
 def _sums(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    top = table.column("nll_nats").to_numpy().astype(np.float64)
-    return top, table.column("reference_tokens").to_numpy().astype(np.float64)
+    return column(table, "nll_nats"), column(table, "reference_tokens")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import unicodedata
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,9 @@ from skywright.evaluate.protocols import Protocol
 from skywright.evaluate.score import ReferenceTokenizer, score
 from skywright.evaluate.step import EvaluatedModel, chosen_models
 from skywright.evaluate.store import Store
+from skywright.evaluate.summary import nats_per_reference_token
 from skywright.leak.config import LeakConfig
-from skywright.leak.deltas import loss, paired_difference, unpaired_difference
+from skywright.leak.deltas import paired_difference, unpaired_difference
 from skywright.leak.reference import build_reference
 from skywright.leak.verdict import judge
 from skywright.sets import EvaluationDocument, EvaluationSet, document_id
@@ -55,16 +57,18 @@ def read_reference_file(path: Path) -> EvaluationSet:
             for number, line in enumerate(stream, 1):
                 try:
                     text = unicodedata.normalize("NFC", json.loads(line)["text"])
+                    identity = document_id(text)
                 except (ValueError, KeyError, TypeError):
                     raise UserError(
                         f"{path}, line {number}: needs a JSON object with a 'text'"
                     ) from None
-                identity = document_id(text)
                 documents[identity] = EvaluationDocument(
                     identity, text, "reference", "en", None, None, "as its source says"
                 )
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); copy it again") from None
+    if not documents:
+        raise UserError(f"{path}: is empty; it needs a JSON object with a 'text' in every line")
     found = tuple(sorted(documents.values(), key=lambda d: d.id))
     purpose = "leak_reference"
     return EvaluationSet(
@@ -126,7 +130,8 @@ def run(
                 batch_tokens=config.batch_tokens,
             )  # fmt: skip
         losses = {
-            role: loss(table, config.bootstrap_draws, config.seed) for role, table in tables.items()
+            role: nats_per_reference_token(table, config.bootstrap_draws, config.seed)
+            for role, table in tables.items()
         }
         delta1 = paired_difference(tables["test"], tables["reference"], reference.original_of)
         delta1_unpaired = unpaired_difference(tables["test"], tables["reference"])

@@ -104,8 +104,6 @@ def read_run(folder: Path) -> Run:
         raise UserError(f"{folder}: no such run folder; run `skywright run RECIPE` first")
     recipe, values = _recipe(folder / "recipe.resolved.yaml")
     train = folder / "train" / "current"
-    plans = [train / "plan.json", folder / "tokens" / "current" / "plan.json"]
-    plan_path = next((path for path in plans if path.is_file()), plans[-1])
     steps: dict[str, StepDone] = {}
     finished = None
     steps_path = folder / "steps.json"
@@ -125,7 +123,7 @@ def read_run(folder: Path) -> Run:
         steps=steps,
         waterfall=_one(folder / "corpus/current/waterfall.json", Waterfall, "corpus"),
         tokenizer=_one(folder / "tokenizer/current/summary.json", TokenizerSummary, "tokenizer"),
-        plan=_one(plan_path, Plan, "tokens"),
+        plan=_one(train / "plan.json", Plan, "train"),
         train=_one(train / "summary.json", TrainSummary, "train"),
         metrics=tuple(_lines(train / "metrics.jsonl", Metric, "train")),
         validation=tuple(_lines(train / "validation.jsonl", Validation, "train")),

@@ -137,7 +137,7 @@ class PlanSource(Record):
 
 
 class Plan(Record):
-    """`plan.json`, written beside the shards or the training run."""
+    """`plan.json`, written before training begins."""
 
     segments: tuple[Segment, ...]
     sources: dict[str, PlanSource] = {}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from skywright.config import Config, load
-from skywright.corpus.config import CorpusConfig
+from skywright.corpus.config import CorpusConfig, Lang
+from skywright.errors import UserError
 from skywright.evaluate.config import EvaluateConfig
 from skywright.leak.config import LeakConfig
 from skywright.model.config import ModelConfig
@@ -34,8 +37,51 @@ class Recipe(Config):
     leak: LeakConfig | None = None
     study: StudyConfig | None = None
 
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Recipe:
+        """Refuse before the first step what a later one could only stumble over."""
+        wanted, made = self.model.vocab_size, self.tokenizer.vocab_size
+        if wanted != made:
+            raise UserError(
+                f"model.vocab_size: {wanted}, but tokenizer.vocab_size is {made}; make them equal"
+            )
+        sequence, context = self.train.sequence_tokens, self.model.context_tokens
+        if sequence > context:
+            raise UserError(
+                f"train.sequence_tokens: {sequence} is more than model.context_tokens, {context}; "
+                "raise the one or lower the other"
+            )
+        inputs = {item.source for item in self.corpus.inputs}
+        for name, source in self.tokens.sources.items():
+            _known(f"tokens.sources.{name}.from", source.from_, inputs, "sources of corpus.inputs")
+            _known(f"tokens.sources.{name}.lang", source.lang or (), get_args(Lang), "languages")
+        sources = self.tokens.sources
+        for segment in self.train.segments:
+            where = f"train.segments.{segment.name}.mixture"
+            _known(where, segment.mixture, sources, "sources of tokens.sources")
+        if self.study is not None:
+            _known("study.source", [self.study.source], sources, "sources of tokens.sources")
+        segments = [f"segment:{segment.name}" for segment in self.train.segments]
+        for where, names in (
+            ("evaluate.checkpoints", self.evaluate.checkpoints),
+            ("leak.checkpoints", self.leak.checkpoints if self.leak else "all"),
+            ("study.branch_from", [self.study.branch_from] if self.study else "all"),
+        ):
+            if names != "all":
+                ends = [name for name in names if name.startswith("segment:")]
+                _known(where, ends, segments, "segments' ends")
+        return self
+
+
+def _known(where: str, names: Iterable[str], known: Iterable[str], what: str) -> None:
+    known = sorted(known)
+    for name in names:
+        if name not in known:
+            raise UserError(f"{where}: there is no {name!r}; the {what} are {', '.join(known)}")
+
 
 def load_recipe(path: Path, overrides: Sequence[str] = (), workdir: Path | None = None) -> Recipe:
     """Read a recipe; `workdir` replaces the recipe's own."""
-    extra = [f"workdir={workdir}"] if workdir else []
+    # JSON's quotes are YAML's too: a folder named `2024` or `no` stays a name.
+    extra = [f"workdir={json.dumps(str(workdir))}"] if workdir else []
     return load(path, Recipe, [*overrides, *extra])

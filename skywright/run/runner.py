@@ -68,12 +68,17 @@ def _key(recipe: Recipe, step: Step, inputs: dict[str, str], made: dict[str, str
             "sets": inputs["sets"] if step.reads_sets else "",
             "crawl": inputs["crawl"] if step.name == "corpus" else "",
             "needs": {name: made[name] for name in step.needs if name in made},
+            **(
+                {"reference": inputs["reference"]}
+                if step.name == "leak" and inputs["reference"]
+                else {}
+            ),
         }
     )[:16]
 
 
 def _inputs(recipe: Recipe) -> dict[str, str]:
-    """Content hashes of what the recipe reads from outside: the crawl and the sets."""
+    """Content hashes of what the recipe reads from outside: the crawl, the sets, a reference."""
     from skywright.corpus.sources.files import discover
     from skywright.sets import load as load_set
 
@@ -81,9 +86,22 @@ def _inputs(recipe: Recipe) -> dict[str, str]:
     sets = [load_set(path) for path in recipe.sets]
     names = [item.name for item in sets]
     if len(set(names)) != len(names):
-        raise UserError(f"sets: two evaluation sets have one name: {sorted(names)}")
+        raise UserError(
+            f"sets: two evaluation sets have one name: {', '.join(sorted(names))}; name each once"
+        )
+    for field in ("test", "seen", "unseen"):
+        wanted = getattr(recipe.leak, field, None)
+        if wanted is not None and wanted not in names:
+            raise UserError(
+                f"leak.{field}: no set named {wanted!r}; the recipe's sets are "
+                f"{', '.join(names) or 'none'}"
+            )
+    reference = recipe.leak and recipe.leak.overlap_reference
+    if reference and not reference.is_file():
+        raise UserError(f"leak.overlap_reference: {reference} is no file; check the path")
     return {
         "crawl": stable_hash(crawl),
+        "reference": sha256_file(reference) if reference else "",
         "sets": stable_hash([[item.name, item.purpose, item.content_hash] for item in sets]),
     }
 
@@ -91,8 +109,14 @@ def _inputs(recipe: Recipe) -> dict[str, str]:
 @contextmanager
 def _locked(workdir: Path) -> Iterator[None]:
     """Hold the run's folder, so that two runs never write to it at once."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    with open(workdir / ".lock", "w") as stream:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = open(workdir / ".lock", "w")  # noqa: SIM115
+    except OSError as error:
+        raise UserError(
+            f"{workdir}: cannot be written to ({error.strerror}); give another --workdir"
+        ) from None
+    with lock as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -132,10 +156,14 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _check_step_name(recipe: Recipe, name: str | None) -> None:
-    known = [step.name for step in _steps(recipe)]
+def _first_step(recipe: Recipe, only: str | None, start: str | None) -> str | None:
+    """The step that `only` or `start` names, None without; UserError if it cannot be meant."""
+    if only is not None and start is not None:
+        raise UserError("--only and --from cannot both be given; leave one out")
+    known, name = [step.name for step in _steps(recipe)], only or start
     if name is not None and name not in known:
         raise UserError(f"no step {name!r} in this recipe; its steps are {', '.join(known)}")
+    return name
 
 
 def _survey(recipe: Recipe) -> Iterator[tuple[Step, Path | None, dict[str, Any] | None]]:
@@ -162,12 +190,13 @@ def plan_steps(
     recipe: Recipe, only: str | None = None, start: str | None = None
 ) -> list[dict[str, Any]]:
     """What `run_recipe` would do, without doing it: `[{"step", "done", "folder"}]`."""
-    _check_step_name(recipe, only or start)
+    first = _first_step(recipe, only, start)
     rows = [
         {"step": step.name, "done": record is not None, "folder": str(folder or "(not known yet)")}
         for step, folder, record in _survey(recipe)
     ]
-    return [row for row in rows if only in (None, row["step"])]
+    at = next((place for place, row in enumerate(rows) if row["step"] == first), 0)
+    return rows[at:] if only is None else rows[at : at + 1]
 
 
 def run_recipe(
@@ -181,11 +210,10 @@ def run_recipe(
 
     `only` runs one step, `start` begins at one; what comes before must be done already.
     """
-    _check_step_name(recipe, only or start)
+    waiting_for_start = _first_step(recipe, only, start)
     with _locked(recipe.workdir):
         _write_run_files(recipe)
         finished: dict[str, Path] = {}
-        waiting_for_start = only or start
         for step, folder, record in _survey(recipe):
             if step.name == waiting_for_start:
                 waiting_for_start = None

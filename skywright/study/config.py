@@ -12,7 +12,7 @@ class StudyConfig(Config):
     """A branch: in-domain data alone, from an early checkpoint, and what it gains and harms."""
 
     branch_from: str = Field(
-        default="first", description="'first', 'segment:NAME' (its last), or a checkpoint's name"
+        default="first", description="'first', 'last', 'segment:NAME' (its last), or a name"
     )
     tokens: TokenCount = Field(ge=1, description="length of the branch")
     source: str = Field(description="the source it trains on")

@@ -164,7 +164,7 @@ class Shards:
         }
 
     def check(self, progress: Progress = silent) -> None:
-        """Read everything: checksums, offsets, ids inside the vocabulary, EOS at every end.
+        """Read everything: checksums, offsets, ids inside the vocabulary, BOS and EOS.
 
         Raises UserError at the first thing that is wrong.
         """
@@ -199,13 +199,17 @@ class Shards:
                 f"{self.path(name, 'offsets')}: offsets must rise from 0 to {source.tokens:,};"
                 " build the tokens again"
             )
-        ends = tokens[offsets[1:].astype(np.int64) - 1]
-        if (ends != self.manifest.eos_id).any():
-            at = int(np.argmax(ends != self.manifest.eos_id))
-            raise UserError(
-                f"{self.path(name, 'bin')}: document {at:,} does not end with EOS"
-                f" ({self.manifest.eos_id}); build the tokens again"
-            )
+        first, after = offsets[:-1].astype(np.int64), offsets[1:].astype(np.int64)
+        for at_edge, wanted, said in (
+            (tokens[first], self.manifest.bos_id, "begin with BOS"),
+            (tokens[after - 1], self.manifest.eos_id, "end with EOS"),
+        ):
+            if (at_edge != wanted).any():
+                at = int(np.argmax(at_edge != wanted))
+                raise UserError(
+                    f"{self.path(name, 'bin')}: document {at:,} does not {said} ({wanted});"
+                    " build the tokens again"
+                )
         if int(self.document_bytes(name).sum(dtype=np.int64)) != source.bytes:
             raise UserError(
                 f"{self.path(name, 'bytes')}: document bytes do not add up to the manifest's"

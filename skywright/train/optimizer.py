@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -10,11 +11,13 @@ from torch import Tensor, nn
 
 from skywright.config import Config
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
 
 class OptimizerConfig(Config):
     """AdamW's constants; the defaults are LLaMA's (Touvron et al. 2023, section 2.3)."""
 
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Beta, Beta] = (0.9, 0.95)
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.1, ge=0, description="on matrices, not on norms")
     clip: float = Field(default=1.0, gt=0, description="largest norm of the whole gradient")

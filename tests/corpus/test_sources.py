@@ -109,6 +109,9 @@ def test_paths_that_cannot_be_read_are_the_users_mistakes(tmp_path: Path) -> Non
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="nothing to read"):
         discover([InputConfig(source="s", path=str(tmp_path / "empty"))])
+    write(tmp_path / "none.jsonl", b"")
+    with pytest.raises(UserError, match=r"none\.jsonl: is empty \(input 's'\)"):
+        discover([InputConfig(source="s", path=str(tmp_path / "none.jsonl"))])
     write(tmp_path / "x.pdf", b"%PDF")
     with pytest.raises(UserError, match=r"x\.pdf: unknown kind of file; set `kind`"):
         discover([InputConfig(source="s", path=str(tmp_path / "x.pdf"))])

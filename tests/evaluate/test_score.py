@@ -9,6 +9,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from skywright import checkpoint
 from skywright.errors import UserError
 from skywright.evaluate.backends import open_backend
 from skywright.evaluate.backends.hf import HFBackend
@@ -145,6 +146,33 @@ def test_weights_that_give_nan_are_refused(tmp_path: Path, tokenizer: Tokenizer)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match="no number"):
         score(HFBackend(folder), make(TEXTS[:1]), Protocol(), tokenizer)
+
+
+def test_damaged_weights_and_an_unknown_device_are_one_line(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    folder = write_llama(tmp_path / "m")
+    with pytest.raises(UserError, match="device 'abacus': torch cannot use it here"):
+        HFBackend(folder, device="abacus")
+    (folder / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(UserError, match="cannot read the weights"):
+        score(HFBackend(folder), make(TEXTS[:1]), Protocol(), tokenizer)
+
+
+def test_a_training_checkpoint_is_scored_as_its_hugging_face_folder(
+    wide: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    model, path = checkpoint.load_model(wide), tmp_path / "step-00000001"
+    weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    state = {"model": model.config.model_dump(mode="json")}
+    checkpoint.save(path, {"weights": weights}, state, [wide / "tokenizer.json"])
+    ours, theirs = (
+        score(open_backend(at), make(TEXTS), LONG, tokenizer)["nll_nats"].to_numpy()
+        for at in (path, wide)
+    )
+    assert ours == pytest.approx(theirs, rel=1e-4)
+    with pytest.raises(UserError, match="on cpu in float32, not on cpu in bfloat16"):
+        open_backend(path, dtype="bfloat16")
 
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:

@@ -12,6 +12,7 @@ from skywright.evaluate import EvaluatedModel
 from skywright.leak import LeakConfig, run
 from skywright.leak.arithmetic import problems
 from skywright.leak.reference import build_reference
+from skywright.leak.step import read_reference_file
 from skywright.sets import EvaluationSet, load
 from skywright.tokenizer import Tokenizer
 from tests.evaluate.tiny import make, write_llama
@@ -109,6 +110,24 @@ def test_fewer_items_and_another_reference_can_be_asked_for(
     assert summary["look_alikes"]["made"] == 4
     assert summary["models"][0]["other_reference"]["n"] == 5
     assert summary["models"][0]["delta2"] is None
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is empty"),
+        (b'{"text": "half \\ud83d"}\n', "line 1: needs"),
+        (b"\xff\xfe\n", "cannot be read"),
+        (gzip.compress(b'{"text": "x"}\n' * 99)[:-12], "cannot be read"),
+    ],
+)
+def test_a_reference_file_that_cannot_be_read_is_one_line(
+    tmp_path: Path, data: bytes, message: str
+) -> None:
+    path = tmp_path / ("r.jsonl.gz" if data.startswith(b"\x1f\x8b") else "r.jsonl")
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=message):
+        read_reference_file(path)
 
 
 def test_a_set_that_is_not_there_is_named(model: EvaluatedModel, tmp_path: Path) -> None:

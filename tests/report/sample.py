@@ -248,10 +248,9 @@ def write_run(folder: Path, hostile: bool = False, without: Collection[str] = ()
             place("tokenizer") / "summary.json",
             summary | {"rows": [dict(zip(keys, row, strict=True)) for row in rows]},
         )
-    if "tokens" in made:
-        write_json(place("tokens") / "plan.json", plan(hostile))
     if "train" in made:
         train = place("train")
+        write_json(train / "plan.json", plan(hostile))
         lines(train / "metrics.jsonl", _metrics())
         lines(train / "validation.jsonl", _validation(hostile))
         write_json(

@@ -139,7 +139,7 @@ def test_an_absent_step_gets_a_section_that_says_what_to_run(
 ) -> None:
     run = write_run(tmp_path / "run", without=absent)
     parsed = Tags(build(run, tmp_path / "report.html").read_text(encoding="utf-8"))
-    for step in STEPS:
+    for step in sorted(set(STEPS) - {"tokens"}):  # which leaves nothing that the report reads
         assert (f"skywright run RECIPE --only {step}" in parsed.text) == (step in absent), step
     assert sum(tag == "section" for tag, _ in parsed.tags) == 9
 

@@ -98,6 +98,12 @@ def test_ledger_rows_are_input_records_and_why_answers(calm: tuple[Path, float])
             cwd=ROOT, capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert (row["rule"] or "kept") in answer.stdout
+    unknown = subprocess.run(
+        [sys.executable, "-m", "skywright", "corpus", "why", str(workdir), "no such page"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert unknown.returncode == 1
+    assert "no such URL, record or id" in unknown.stderr
 
 
 def test_no_held_out_document_is_in_the_corpus(calm: tuple[Path, float]) -> None:
@@ -144,6 +150,7 @@ def test_wrong_use_has_its_exit_status_and_one_line(tmp_path: Path) -> None:
         (["run", RECIPE, "--only", "train", "--workdir", str(tmp_path)], 1, "is not done"),
         (["run"], 2, "Missing argument"),
         (["corpus", "why", str(tmp_path), "x"], 1, "no finished step 'corpus'"),
+        (["run", RECIPE, "--workdir", str(typo)], 1, "cannot be written to"),
     ):
         done = subprocess.run(
             [sys.executable, "-m", "skywright", *arguments],

@@ -217,6 +217,7 @@ def reseal(folder: Path, source: str, kind: str) -> None:
     ("kind", "position", "value", "message"),
     [
         ("bin", 10, 60_000, "token 10 has id 60000, beyond the vocabulary"),
+        ("bin", 0, 5, "document 0 does not begin with BOS"),
         ("bin", -1, 5, "document 59 does not end with EOS"),
         ("offsets", 3, 0, "offsets must rise"),
         ("bytes", 3, 0, "do not add up"),

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from skywright.config import Config
 from skywright.corpus.config import FieldsConfig, InputConfig
 from skywright.corpus.records import Record
 from skywright.corpus.sources.jsonl import read_jsonl, read_parquet_source
@@ -25,12 +24,6 @@ SUFFIXES = {
     "parquet": (".parquet",),
 }
 """File names that `kind: auto` knows."""
-
-
-class ReadParams(Config):
-    """What reading depends on, beside the file."""
-
-    max_record_bytes: int
 
 
 def kind_of(path: Path) -> str | None:
@@ -87,6 +80,10 @@ def discover(inputs: Sequence[InputConfig]) -> list[Shard]:
             if kind == "html":
                 pages.setdefault(path.parent, []).append(path)
                 continue
+            if path == Path(item.path) and path.stat().st_size == 0:
+                raise UserError(
+                    f"{path}: is empty (input {item.source!r}); copy it again or leave it out"
+                )
             _add(shards, file_shard(path, key, _meta(item, kind)))
         for folder, members in pages.items():
             _add(shards, _page_shard(item, base, folder, members))

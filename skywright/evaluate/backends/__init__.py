@@ -52,13 +52,24 @@ class Backend(Protocol):
 def open_backend(path: Path, device: str = "cpu", dtype: str = "float32") -> Backend:
     """The back-end for a Hugging Face folder, loaded through transformers as its users would.
 
-    Raises `UserError` if there is no such folder at `path`.
+    A training checkpoint is scored by our own model, in float32 on the processor. Raises
+    `UserError` if `path` is neither, or a checkpoint is to be scored otherwise.
     """
+    from skywright.checkpoint.folder import SEAL
     from skywright.evaluate.backends.hf import HFBackend
+    from skywright.evaluate.backends.skywright import SkywrightBackend
 
     path = Path(path)
+    if (path / SEAL).is_file():
+        if (device, dtype) != ("cpu", "float32"):
+            raise UserError(
+                f"{path}: a training checkpoint is scored on cpu in float32, not on {device} in"
+                f" {dtype}; score its Hugging Face folder"
+            )
+        return SkywrightBackend.from_checkpoint(path)
     if not (path / "config.json").is_file():
         raise UserError(
-            f"{path}: no Hugging Face folder (config.json is missing); export the checkpoint first"
+            f"{path}: neither a checkpoint nor a Hugging Face folder (config.json is missing);"
+            " name one of those"
         )
     return HFBackend(path, device=device, dtype=dtype)

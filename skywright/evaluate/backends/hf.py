@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import transformers
+from safetensors import SafetensorError
 from torch import Tensor
 
 from skywright.errors import UserError
@@ -35,6 +36,13 @@ class HFBackend:
         if dtype not in DTYPES:
             raise UserError(f"dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
         self.dtype = dtype
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(
+                f"device {device!r}: torch cannot use it here ({str(error).splitlines()[0]});"
+                " name cpu, or a device that this machine has"
+            ) from None
         try:
             self._config: Any = transformers.AutoConfig.from_pretrained(
                 self.path, local_files_only=True, trust_remote_code=False
@@ -79,13 +87,19 @@ class HFBackend:
             raise UserError(f"{self.path}: no *.safetensors weights; save the model with them")
         # Its bar would run across the caller's own progress.
         transformers.utils.logging.disable_progress_bar()
-        model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            self.path,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=DTYPES[self.dtype],
-        )
+        try:
+            model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+                self.path,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=DTYPES[self.dtype],
+            )
+        except (OSError, ValueError, SafetensorError) as error:
+            raise UserError(
+                f"{self.path}: transformers cannot read the weights ({error}); copy or export"
+                " the model again"
+            ) from None
         rows = model.get_output_embeddings().weight.shape[0]
         if rows != self.vocab_size:
             raise UserError(
