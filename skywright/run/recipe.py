@@ -25,7 +25,6 @@ class Recipe(Config):
     """Everything a run needs, from pages to report. Paths are relative to the working folder."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
-    seed: int = 0
     workdir: Path
     sets: list[Path]
     corpus: CorpusConfig

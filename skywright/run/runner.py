@@ -64,7 +64,6 @@ def _key(recipe: Recipe, step: Step, inputs: dict[str, str], made: dict[str, str
             "version": step.version,
             "skywright": __version__,
             "sections": recipe.model_dump(mode="json", include=set(step.sections)),
-            "seed": recipe.seed,
             "sets": inputs["sets"] if step.reads_sets else "",
             "crawl": inputs["crawl"] if step.name == "corpus" else "",
             "needs": {name: made[name] for name in step.needs if name in made},

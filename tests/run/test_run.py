@@ -144,7 +144,7 @@ def test_wrong_use_has_its_exit_status_and_one_line(tmp_path: Path) -> None:
     typo = tmp_path / "typo.yaml"
     typo.write_text((ROOT / RECIPE).read_text().replace("vocab_size: 2048, h", "vocab: 1, h"))
     for arguments, status, text in (
-        (["run", str(typo)], 1, f"{typo}:28: unknown key 'model.vocab'; did you mean 'vocab_size'"),
+        (["run", str(typo)], 1, f"{typo}:27: unknown key 'model.vocab'; did you mean 'vocab_size'"),
         (["run", "nowhere.yaml"], 1, "no such recipe"),
         (["run", RECIPE, "--only", "corpsu"], 1, "no step 'corpsu'"),
         (["run", RECIPE, "--only", "train", "--workdir", str(tmp_path)], 1, "is not done"),
