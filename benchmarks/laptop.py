@@ -90,7 +90,7 @@ def main() -> None:
     result["torch"] = machine["packages"].get("torch")
     line = json.dumps(result, sort_keys=True)
     if arguments.out:
-        arguments.out.write_text(line + "\n")
+        arguments.out.write_text(json.dumps(result, sort_keys=True, indent=1) + "\n")
     print(line)
 
 
