@@ -56,11 +56,13 @@ def check(where: Place) -> None:
 
 
 @app.command(epilog="Example: skywright tokens plan recipes/laptop.yaml")
-def plan(recipe: RecipePath, overrides: Overrides = None, as_json: Json = False) -> None:
+def plan(
+    recipe: RecipePath, workdir: Workdir = None, overrides: Overrides = None, as_json: Json = False
+) -> None:
     """What the model will see: shares and epochs by segment, before training."""
     from skywright.run import load_recipe, training_plan
 
-    loaded = load_recipe(recipe, overrides or ())
+    loaded = load_recipe(recipe, overrides or (), workdir)
     summary = training_plan(loaded, step_folder(loaded.workdir, "tokens")).summary()
     if as_json:
         show_json(summary)

@@ -128,6 +128,13 @@ def _read_config(folder: Path) -> ModelConfig:
             raise UserError(
                 f"{folder}/config.json, {key}: {value!r} is not supported, only {wanted!r}"
             )
+    needed = (
+        "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
+        "intermediate_size", "max_position_embeddings", "rms_norm_eps",
+    )  # fmt: skip
+    missing = [key for key in needed if key not in raw]
+    if missing:
+        raise UserError(f"{folder}/config.json: {', '.join(missing)} missing; copy it again")
     return ModelConfig(
         vocab_size=raw["vocab_size"],
         hidden=raw["hidden_size"],
@@ -148,6 +155,8 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     names = sorted(set(read_json(index)["weight_map"].values())) if index.is_file() else [WEIGHTS]
     tensors: dict[str, Tensor] = {}
     for name in names:
+        if Path(name).name != name:
+            raise UserError(f"{index}: weight_map names {name!r}, which is no file of this folder")
         if not (folder / name).is_file():
             raise UserError(f"{folder}: {name} is missing; only safetensors folders are read")
         tensors |= load_file(folder / name)

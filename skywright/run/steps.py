@@ -142,6 +142,9 @@ def _plan(config: TrainConfig, shards: Shards) -> Plan:
 def _train(context: Context) -> Sequence[Path]:
     shards = context.shards()
     plan = _plan(context.recipe.train, shards)
+    if context.recipe.study is not None:
+        # A branch that cannot be carried out is refused now, not after the training.
+        _plan(branch_config(context.recipe.train, context.recipe.study), shards)
     write_json(context.folder / "plan.json", plan.summary())
     _train_model(context, context.recipe.train, plan, shards, context.folder)
     return [Path(item["path"]) / "model.safetensors" for item in exported_models(context.folder)]

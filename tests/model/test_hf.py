@@ -153,3 +153,22 @@ def test_a_folder_without_safetensors_is_refused(tmp_path, tokenizer_folder):
     shutil.move(tmp_path / "model.safetensors", tmp_path / "pytorch_model.bin")
     with pytest.raises(UserError, match="only safetensors folders are read"):
         load_hf(tmp_path)
+
+
+def test_a_config_without_a_needed_field_is_refused_with_its_name(tmp_path, tokenizer_folder):
+    export(model(SHAPES["plain"]), tokenizer_folder, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["rms_norm_eps"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"config.json: rms_norm_eps missing"):
+        load_hf(tmp_path)
+
+
+def test_an_index_cannot_name_files_of_other_folders(tmp_path, tokenizer_folder):
+    (tmp_path / "model").mkdir()
+    export(model(SHAPES["plain"]), tokenizer_folder, tmp_path / "model")
+    shutil.move(tmp_path / "model" / "model.safetensors", tmp_path / "elsewhere.safetensors")
+    index = {"weight_map": {"lm_head.weight": "../elsewhere.safetensors"}}
+    (tmp_path / "model" / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(UserError, match="no file of this folder"):
+        load_hf(tmp_path / "model")

@@ -8,6 +8,8 @@ import pytest
 
 from skywright.errors import UserError
 from skywright.run import load_recipe, plan_steps
+from skywright.run.steps import branch_config
+from skywright.tokens import Plan
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests/run/tiny.yaml"
@@ -82,3 +84,11 @@ def test_a_dry_run_says_what_only_and_from_would_run(tmp_path: Path) -> None:
     assert [row["step"] for row in plan_steps(recipe, start="study")] == ["study", "report"]
     with pytest.raises(UserError, match="--only and --from cannot both"):
         plan_steps(recipe, only="train", start="study")
+
+
+def test_a_branch_that_reads_its_source_too_often_is_refused_before_training() -> None:
+    recipe = load_recipe(TINY, ["study.tokens=10M"])
+    branch = branch_config(recipe.train, recipe.study)
+    windows = {"stem": 400}
+    with pytest.raises(UserError, match="branch"):
+        Plan(branch.seed, branch.sequence_tokens, windows, branch.segments)
