@@ -51,6 +51,8 @@ class Recipe(Config):
                 "raise the one or lower the other"
             )
         inputs = {item.source for item in self.corpus.inputs}
+        if self.tokenizer.by == "source":
+            _known("tokenizer.weights", self.tokenizer.weights, inputs, "sources of corpus.inputs")
         for name, source in self.tokens.sources.items():
             _known(f"tokens.sources.{name}.from", source.from_, inputs, "sources of corpus.inputs")
             _known(f"tokens.sources.{name}.lang", source.lang or (), get_args(Lang), "languages")

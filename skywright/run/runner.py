@@ -72,12 +72,17 @@ def _key(recipe: Recipe, step: Step, inputs: dict[str, str], made: dict[str, str
                 if step.name == "leak" and inputs["reference"]
                 else {}
             ),
+            **(
+                {"vocabulary": inputs["vocabulary"]}
+                if step.name == "tokenizer" and inputs["vocabulary"]
+                else {}
+            ),
         }
     )[:16]
 
 
 def _inputs(recipe: Recipe) -> dict[str, str]:
-    """Content hashes of what the recipe reads from outside: the crawl, the sets, a reference."""
+    """Content hashes of what the recipe reads from outside: the crawl, the sets, lists."""
     from skywright.corpus.sources.files import discover
     from skywright.sets import load as load_set
 
@@ -98,8 +103,13 @@ def _inputs(recipe: Recipe) -> dict[str, str]:
     reference = recipe.leak and recipe.leak.overlap_reference
     if reference and not reference.is_file():
         raise UserError(f"leak.overlap_reference: {reference} is no file; check the path")
+    extend = recipe.tokenizer.extend
+    for path in extend.files() if extend else ():
+        if not path.is_file():
+            raise UserError(f"tokenizer.extend: {path} is no file; check the path")
     return {
         "crawl": stable_hash(crawl),
+        "vocabulary": stable_hash([sha256_file(p) for p in extend.files()]) if extend else "",
         "reference": sha256_file(reference) if reference else "",
         "sets": stable_hash([[item.name, item.purpose, item.content_hash] for item in sets]),
     }

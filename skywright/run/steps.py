@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import pyarrow.parquet as pq
 
 from skywright.engine.files import read_json, write_json
 from skywright.engine.progress import Progress
@@ -101,19 +99,16 @@ def _corpus(context: Context) -> Sequence[Path]:
     return built.documents
 
 
-def _documents(corpus: Path) -> Iterator[tuple[str, str, str]]:
-    """(language, source, text) of every document of a finished corpus."""
-    for path in sorted((corpus / "documents").glob("*.parquet")):
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(columns=["lang", "source", "text"]):
-                yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
-
-
 def _tokenizer(context: Context) -> Sequence[Path]:
-    from skywright.tokenizer import train
+    from skywright.tokenizer import extend, train
+    from skywright.tokenizer.sample import read_documents
 
-    documents = _documents(context.finished["corpus"])
-    train(context.recipe.tokenizer, documents, context.folder, context.progress)
+    config = context.recipe.tokenizer
+    paths = sorted((context.finished["corpus"] / "documents").glob("*.parquet"))
+    if config.extend is None:
+        train(config, read_documents(paths), context.folder, context.progress)
+    else:
+        extend(config, paths, context.folder, context.progress)
     return [context.folder / "tokenizer.json", context.folder / "tokenizer.model"]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,11 @@ from skywright.tokenizer.huggingface import BOS, EOS
 
 
 class Tokenizer:
-    """A vocabulary with its merges. `decode(encode(text)) == text` for every Unicode text."""
+    """A vocabulary with its merges.
+
+    `decode(encode(text)) == text` for every Unicode text; where a space is put before a text
+    (vocabularies grown from LLaMA's), U+2581 comes back as a space.
+    """
 
     def __init__(self, definition: bytes, where: str) -> None:
         """`definition` is the content of a `tokenizer.json`; `where` is named in errors."""
@@ -32,6 +38,11 @@ class Tokenizer:
         self.vocab_size: int = self._model.get_vocab_size(with_added_tokens=True)
         self.bos_id: int = self._special(BOS)
         self.eos_id: int = self._special(EOS)
+        added = self._model.get_added_tokens_decoder().items()
+        self.reserved_ids: tuple[int, ...] = tuple(
+            sorted(i for i, token in added if re.fullmatch(r"<\|reserved_\d+\|>", token.content))
+        )
+        """Ids of the symbols that no text makes, for markers of one's own."""
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
@@ -71,6 +82,15 @@ class Tokenizer:
                     ) from None
             raise
         return [np.array(encoding.ids, dtype=np.int32) for encoding in found]
+
+    @cached_property
+    def pieces(self) -> list[str]:
+        """Every id's piece as `tokenizer.json` writes it."""
+        return [self._model.id_to_token(i) or "" for i in range(self.vocab_size)]
+
+    def encode_piece(self, piece: str) -> list[int]:
+        """The ids that the merges make of a piece, without anything put before it."""
+        return [token.id for token in self._model.model.tokenize(piece)]
 
     def decode(self, ids: Iterable[int] | np.ndarray) -> str:
         """The text of ids, special tokens left out; bytes that are no UTF-8 become U+FFFD."""

@@ -15,7 +15,7 @@ from skywright.errors import UserError
 from skywright.tokenizer import Tokenizer, TokenizerConfig, train
 from skywright.tokenizer.fertility import fertility
 from skywright.tokenizer.huggingface import vocabulary
-from skywright.tokenizer.sample import LINE_BYTES, lines, sample, shares
+from skywright.tokenizer.sample import LINE_BYTES, by_lang, lines, sample, shares
 from skywright.tokenizer.train import train_model
 
 from .conftest import SMALL
@@ -82,7 +82,9 @@ def test_shares_follow_the_weights_and_pass_on_what_is_missing():
 
 @given(
     st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 10_000)),
-    st.dictionaries(st.sampled_from("abcdef"), st.floats(0, 10), min_size=1),
+    st.dictionaries(
+        st.sampled_from("abcdef"), st.one_of(st.just(0.0), st.floats(1e-6, 10)), min_size=1
+    ),
     st.integers(1, 20_000),
 )
 def test_shares_never_pass_the_total_or_what_there_is(available, weights, total):
@@ -95,7 +97,7 @@ def test_shares_never_pass_the_total_or_what_there_is(available, weights, total)
 def test_the_sample_fills_its_bytes_and_keeps_whole_characters(documents):
     chosen = sample(documents, {"en": 1.0, "zh-Hans": 1.0}, 300_000, seed=1)
     assert set(chosen) == {"en", "zh-Hans"}
-    for lang, texts in chosen.items():
+    for lang, texts in by_lang(chosen).items():
         size_bytes = sum(len(text.encode()) for text in texts)
         assert 150_000 - 3 <= size_bytes <= 150_000
         whole = [text for other, _, text in documents if other == lang]
@@ -146,6 +148,45 @@ def test_weights_must_make_sense():
         TokenizerConfig(weights={"en": -1.0})
     with pytest.raises(ValidationError, match="above zero"):
         TokenizerConfig(weights={"en": 0.0})
+
+
+def test_weights_may_name_sources(documents, tmp_path):
+    config = SMALL.model_copy(update={"by": "source", "weights": {"zh_poetry.jsonl.gz": 1.0}})
+    train(config.model_copy(update={"vocab_size": 1900}), documents, tmp_path / "poems")
+    rows = read_json(tmp_path / "poems" / "summary.json")["rows"]
+    assert [row["lang"] for row in rows] == ["zh-Hant"]
+    chosen = sample(
+        documents, {"zh_wiki.jsonl.gz": 3.0, "zh_javaguide.jsonl.gz": 1.0}, 100_000, 1, "source"
+    )
+    sizes = {
+        source: sum(len(text.encode()) for _, _, text in texts) for source, texts in chosen.items()
+    }
+    assert sizes["zh_wiki.jsonl.gz"] == pytest.approx(75_000, abs=3)
+    assert sizes["zh_javaguide.jsonl.gz"] == pytest.approx(25_000, abs=3)
+    assert {lang for texts in chosen.values() for lang, _, _ in texts} == {"zh-Hans"}
+    with pytest.raises(ValidationError, match="by: source needs weights that name sources"):
+        TokenizerConfig(by="source")
+    with pytest.raises(UserError, match="no document is of source web; name the sources"):
+        train(TokenizerConfig(by="source", weights={"web": 1.0}), documents, tmp_path / "t")
+
+
+def test_reserved_symbols_are_the_last_ids_and_change_no_other(documents, folder, tmp_path):
+    # Ids and merges of 3,000 pieces, and 5 symbols behind them.
+    more = SMALL.model_copy(update={"vocab_size": 3005, "reserved": 5})
+    summary = train(more, documents, tmp_path / "more")
+    one, two = Tokenizer.load(folder), Tokenizer.load(tmp_path / "more")
+    assert two.vocab_size == 3005
+    assert two.pieces[:3000] == one.pieces
+    assert two.reserved_ids == (3000, 3001, 3002, 3003, 3004)
+    assert summary["reserved_ids"] == list(two.reserved_ids)
+    model = sentencepiece.SentencePieceProcessor(
+        model_file=str(tmp_path / "more" / "tokenizer.model")
+    )
+    for text in ("<|reserved_0|>", "x<|reserved_4|> y", *(text for _, _, text in documents[::40])):
+        ids = two.encode(text).tolist()
+        assert ids == one.encode(text).tolist() == model.encode(text)
+        assert max(ids) < 3000
+    assert two.decode([3001, *two.encode("text"), 3004]) == "text"
 
 
 def test_loading_twice_gives_the_same_tokenizer(folder, tokenizer):
