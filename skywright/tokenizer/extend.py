@@ -75,6 +75,8 @@ def extend(
                 " inputs or settings; give a new folder or remove this one"
             )
         return standing
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError(f"{out}: holds other files; give a new folder")
     progress(0, 4, "reading the lists")
     listed = read_characters(ext.characters) if ext.characters else []
     scores = normal_scores(model)

@@ -300,6 +300,12 @@ def test_too_few_ids_or_words_are_refused_with_the_number_that_fits(lists, tmp_p
     assert "26,592 ids are free for words; give a list of words" in refused(bare, tmp_path)
 
 
+def test_a_folder_with_other_files_is_refused(lists, tmp_path):
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(UserError, match="holds other files; give a new folder"):
+        extend(skywork_config(lists), [], tmp_path)
+
+
 def test_models_of_another_kind_are_refused(lists, folder, tmp_path):
     unigram = lists / "chinese_llama_20k_sp.model"
     assert "is no BPE with byte fallback" in refused(skywork_config(lists, model=unigram), tmp_path)
