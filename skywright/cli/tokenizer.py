@@ -67,7 +67,7 @@ def extend(
     unreachable: Annotated[
         Unreachable, typer.Option(help="Add the pieces on the way to a word, or leave it out.")
     ] = Unreachable.bridge,
-    sample: Annotated[str, typer.Option(help="Size of the sample of the corpus.")] = "64 MB",
+    sample: Annotated[str, typer.Option(help="Size of the sample of the corpus.")] = "32 MB",
     as_json: Json = False,
 ) -> None:
     """Grow a SentencePiece vocabulary by characters, words and reserved symbols."""

@@ -5,9 +5,11 @@ there keep their meaning. New ids follow in this order: characters in order of t
 from the most frequent on, bridges (see `reach`), reserved symbols; their scores go on below the
 lowest of the model, so every merge of the model comes before every new one.
 
-A text in which no added piece stands is therefore cut as before: a merge fires only where its
-piece stands, and new merges do not change the order among old ones. Every added piece holds a Han
-character or is one of the added characters, so that a text with neither is one such text.
+A text is therefore cut as before, and then some neighbours are joined: the highest score merges
+first, so all merges of the model are done before a new one fires, and what a new one makes is part
+of no old piece. In other words, each new id written out as the old ids of its piece gives the old
+encoding of every text. Where no added piece stands nothing is joined; every added piece has only
+Han characters or is one of the added characters.
 """
 
 from __future__ import annotations

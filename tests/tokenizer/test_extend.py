@@ -17,7 +17,7 @@ from transformers.tokenization_utils_base import generate_merges
 from skywright.engine.files import read_json, sha256_file
 from skywright.errors import UserError
 from skywright.tokenizer import ExtendConfig, Tokenizer, TokenizerConfig, extend
-from skywright.tokenizer.model_file import read_model
+from skywright.tokenizer.model_file import read_model, with_text_untouched
 from skywright.tokenizer.words import is_han, is_han_word
 
 from .conftest import skywork_config, write_parquet
@@ -112,6 +112,32 @@ def _added_symbols(grown):
     assert len(ADDED_SYMBOLS) == 304
 
 
+@pytest.fixture(scope="module")
+def written_out(grown, lists) -> list[list[int]]:
+    """LLaMA's ids of the text of each id."""
+    bare = with_text_untouched((lists / "llama2_tokenizer.model").read_bytes())
+    model = sentencepiece.SentencePieceProcessor(model_proto=bare)
+    return [[i] for i in range(OLD)] + [model.encode(piece) for piece in grown.pieces[OLD:]]
+
+
+@settings(max_examples=500, deadline=None)
+@given(text=MIXED)
+def test_new_ids_written_out_as_old_ones_are_the_old_encoding_of_any_text(
+    grown, llama, written_out, text
+):
+    assert [old for i in grown.encode(text) for old in written_out[i]] == llama.encode(text)
+
+
+def test_new_ids_written_out_are_the_old_encoding_of_real_text(
+    grown, llama, written_out, documents
+):
+    texts = [text for _, _, text in documents]
+    found = grown.encode_batch(texts)
+    assert sum(int((ids >= OLD).sum()) for ids in found) > 50_000
+    for text, ids in zip(texts, found, strict=True):
+        assert [old for i in ids for old in written_out[i]] == llama.encode(text)
+
+
 @settings(max_examples=400, deadline=None)
 @given(text=MIXED)
 def test_text_without_han_and_added_symbols_is_cut_as_before(grown, grown_model, llama, text):
@@ -125,13 +151,6 @@ def test_text_in_which_no_added_piece_stands_is_cut_as_before(grown, llama, text
     held = {text[a:b] for a in range(len(text)) for b in range(a + 1, min(a + 14, len(text) + 1))}
     if held.isdisjoint(grown.pieces[OLD:]):
         assert grown.encode(text).tolist() == llama.encode(text)
-
-
-def test_real_english_and_code_are_cut_as_before(grown, llama, documents):
-    texts = [without_added_pieces(text) for _, _, text in documents]
-    assert sum(map(len, texts)) > 500_000
-    found = [ids.tolist() for ids in grown.encode_batch(texts)]
-    assert found == llama.encode(texts)
 
 
 @settings(max_examples=400, deadline=None)
@@ -275,7 +294,10 @@ def test_a_vocabulary_of_ours_grows_too(folder, tokenizer, documents, tmp_path):
     assert grown.pieces[:3000] == tokenizer.pieces
     assert grown.reserved_ids == (3196, 3197, 3198, 3199)
     for text in HARD + SPACE_MARK + [text for _, _, text in documents[::10]]:
-        assert grown.decode(grown.encode(text)) == text
+        ids = grown.encode(text).tolist()
+        assert grown.decode(ids) == text
+        new = {i: tokenizer.encode_piece(grown.pieces[i]) for i in ids if i >= 3000}
+        assert [old for i in ids for old in new.get(i, [i])] == tokenizer.encode(text).tolist()
         if "▁" not in text:
             assert grown.encode(text).tolist() == model.encode(text)
 
