@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from skywright.cli.console import say, show_json, show_table
@@ -55,22 +58,40 @@ def check(where: Place) -> None:
     say(f"{folder}: every file has the bytes that the manifest names")
 
 
-@app.command(epilog="Example: skywright tokens plan recipes/laptop.yaml")
+@app.command(epilog="Example: skywright tokens plan recipes/skywork-13b.yaml --html plan.html")
 def plan(
-    recipe: RecipePath, workdir: Workdir = None, overrides: Overrides = None, as_json: Json = False
+    recipe: RecipePath,
+    workdir: Workdir = None,
+    overrides: Overrides = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Draw the plan into this HTML file.", dir_okay=False)
+    ] = None,
+    as_json: Json = False,
 ) -> None:
-    """What the model will see: shares and epochs by segment, before training."""
-    from skywright.run import load_recipe, training_plan
+    """What the model will see: tokens, shares and epochs by segment, before anything is trained.
+
+    Sources that are not built yet count as large as the recipe expects them (expected_tokens).
+    """
+    from skywright.run import load_recipe
+    from skywright.run.steps import expected_plan, training_plan
+    from skywright.tokens.summary import rows, summary
 
     loaded = load_recipe(recipe, overrides or (), workdir)
-    summary = training_plan(loaded, step_folder(loaded.workdir, "tokens")).summary()
+    built = (loaded.workdir / "tokens" / "current").exists()
+    made = (
+        training_plan(loaded, step_folder(loaded.workdir, "tokens"))
+        if built
+        else expected_plan(loaded)
+    )
+    told = summary(made)
     if as_json:
-        show_json(summary)
+        show_json(told)
     else:
-        show_table(
-            [
-                {"segment": s["name"], "source": name, "share": share,
-                 "epochs so far": s["epochs"][name]}
-                for s in summary["segments"] for name, share in s["shares"].items()
-            ]
-        )  # fmt: skip
+        if not built:
+            say("No shards yet: sources count as large as the recipe expects them.")
+        show_table(rows(told))
+    if html is not None:
+        from skywright.report import plan_page
+
+        plan_page(loaded.name, told, html)
+        say(f"drawn in {html}")

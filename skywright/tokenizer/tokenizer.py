@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import tokenizers
 
 from skywright.errors import UserError
@@ -26,7 +27,7 @@ class Tokenizer:
         self._model.encode_special_tokens = True
         self._model.no_padding()
         self._model.no_truncation()
-        self._where = where
+        self._definition, self._where = definition, where
         self.fingerprint: str = hashlib.sha256(definition).hexdigest()
         """Hex SHA-256 of `tokenizer.json`."""
         self.vocab_size: int = self._model.get_vocab_size(with_added_tokens=True)
@@ -51,6 +52,9 @@ class Tokenizer:
             raise UserError(f"{self._where}: has no token {token!r}; train or choose another one")
         return found
 
+    def __reduce__(self) -> tuple[type[Tokenizer], tuple[bytes, str]]:
+        return Tokenizer, (self._definition, self._where)
+
     def encode(self, text: str) -> np.ndarray:
         """The text's ids, int32, shape (tokens,); nothing is put before or behind."""
         return self.encode_batch([text])[0]
@@ -71,6 +75,13 @@ class Tokenizer:
                     ) from None
             raise
         return [np.array(encoding.ids, dtype=np.int32) for encoding in found]
+
+    def encode_column(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+        """`encode` for a column of texts: ids int32 of all, one after another, and starts int64
+        (texts + 1,)."""
+        found = self.encode_batch(texts.to_pylist())
+        starts = np.cumsum([0, *(len(ids) for ids in found)], dtype=np.int64)
+        return np.concatenate([np.zeros(0, np.int32), *found]), starts
 
     def decode(self, ids: Iterable[int] | np.ndarray) -> str:
         """The text of ids, special tokens left out; bytes that are no UTF-8 become U+FFFD."""
