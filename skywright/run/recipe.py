@@ -59,6 +59,7 @@ class Recipe(Config):
             where = f"train.segments.{segment.name}.mixture"
             _known(where, segment.mixture, sources, "sources of tokens.sources")
         _known("train.epochs.by_source", self.train.epochs.by_source, sources, "sources of tokens")
+        _known("train.infilling", self.train.infilling, sources, "sources of tokens.sources")
         if self.study is not None:
             _known("study.source", [self.study.source], sources, "sources of tokens.sources")
         segments = [f"segment:{segment.name}" for segment in self.train.segments]

@@ -139,7 +139,7 @@ def training_plan(recipe: Recipe, tokens_folder: Path) -> Plan:
     """The plan of a recipe's training over finished token shards."""
     from skywright.tokens import Shards
 
-    return _plan(recipe.train, Shards.open(tokens_folder).sizes(recipe.train.sequence_lengths))
+    return _plan(recipe.train, Shards.open(tokens_folder))
 
 
 def expected_plan(recipe: Recipe) -> Plan:
@@ -161,10 +161,14 @@ def expected_plan(recipe: Recipe) -> Plan:
         name: SourceSize.declared(source.expected_tokens or 0, lengths)
         for name, source in sources.items()
     }
-    return _plan(recipe.train, sizes)
+    return _plan_of(recipe.train, sizes)
 
 
-def _plan(config: TrainConfig, sizes: Mapping[str, SourceSize]) -> Plan:
+def _plan(config: TrainConfig, shards: Shards) -> Plan:
+    return _plan_of(config, shards.sizes(config.sequence_lengths, config.packing))
+
+
+def _plan_of(config: TrainConfig, sizes: Mapping[str, SourceSize]) -> Plan:
     from skywright.tokens import Plan
 
     return Plan(config.seed, config.sequence_tokens, sizes, config.segments, config.epochs)
@@ -174,11 +178,10 @@ def _train(context: Context) -> Sequence[Path]:
     from skywright.tokens import summary
 
     shards = context.shards()
-    sizes = shards.sizes(context.recipe.train.sequence_lengths)
-    plan = _plan(context.recipe.train, sizes)
+    plan = _plan(context.recipe.train, shards)
     if context.recipe.study is not None:
         # A branch that cannot be carried out is refused now, not after the training.
-        _plan(branch_config(context.recipe.train, context.recipe.study), sizes)
+        _plan(branch_config(context.recipe.train, context.recipe.study), shards)
     write_json(context.folder / "plan.json", summary(plan))
     _train_model(context, context.recipe.train, plan, shards, context.folder)
     return [Path(item["path"]) / "model.safetensors" for item in exported_models(context.folder)]
@@ -199,7 +202,7 @@ def _train_model(
         config,
         context.recipe.model,
         plan,
-        Loader(shards, plan),
+        Loader(shards, plan, config.packing, config.infilling),
         context.finished["tokenizer"],
         [] if initial else context.sets("domain"),  # a branch is measured after it, by the study
         out,
@@ -250,7 +253,7 @@ def _study(context: Context) -> Sequence[Path]:
 
     def train_branch(start: EvaluatedModel, out: Path) -> list[EvaluatedModel]:
         config = branch_config(context.recipe.train, study)
-        plan = _plan(config, shards.sizes(config.sequence_lengths))
+        plan = _plan(config, shards)
         _train_model(context, config, plan, shards, out, Path(start["path"]))
         return exported_models(out)
 

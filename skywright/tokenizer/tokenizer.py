@@ -12,6 +12,7 @@ import tokenizers
 
 from skywright.errors import UserError
 from skywright.tokenizer.huggingface import BOS, EOS
+from skywright.tokenizer.widths import id_bytes
 
 
 class Tokenizer:
@@ -28,6 +29,7 @@ class Tokenizer:
         self._model.no_padding()
         self._model.no_truncation()
         self._definition, self._where = definition, where
+        self._widths: tuple[np.ndarray, int] | None = None
         self.fingerprint: str = hashlib.sha256(definition).hexdigest()
         """Hex SHA-256 of `tokenizer.json`."""
         self.vocab_size: int = self._model.get_vocab_size(with_added_tokens=True)
@@ -82,6 +84,19 @@ class Tokenizer:
         found = self.encode_batch(texts.to_pylist())
         starts = np.cumsum([0, *(len(ids) for ids in found)], dtype=np.int64)
         return np.concatenate([np.zeros(0, np.int32), *found]), starts
+
+    def text_bytes(self, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """UTF-8 bytes of the text of documents whose ids stand one after another.
+
+        `lengths` (documents,) int64 sum to the ids; BOS and EOS stand for no text.
+        """
+        if self._widths is None:
+            self._widths = id_bytes(self._definition, self._where)
+        widths, stripped = self._widths
+        ends = np.cumsum(lengths)
+        upto = np.concatenate([[0], np.cumsum(widths[tokens], dtype=np.int64)])
+        found = upto[ends] - upto[ends - lengths]
+        return found - np.minimum(found, stripped)
 
     def decode(self, ids: Iterable[int] | np.ndarray) -> str:
         """The text of ids, special tokens left out; bytes that are no UTF-8 become U+FFFD."""

@@ -15,18 +15,18 @@ nothing is decoded, a row's tokens stay what the shards hold, and any row is mad
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from skywright.config import Config
-from skywright.corpus.kernels import compiled
+from skywright.engine.compiled import compiled
 from skywright.errors import UserError
-from skywright.tokens.permute import Keys, mix
+from skywright.tokens.order import Keys, mixed
 
-Rows = NDArray[np.int32]
+Rows = NDArray[Any]  # int32 or int64
 Integers = NDArray[np.int64]
 
 _SENTINELS = 3
@@ -135,9 +135,10 @@ def infill(
 ) -> tuple[Rows, Integers]:
     """Rearrange documents of rows: new rows, same shape, and new lengths of their documents.
 
-    `rows` int32 (n, width) holds, in row i, documents of lengths[offsets[i] : offsets[i+1]]
-    tokens, one after another from the row's start, and padding behind them; offsets int64
-    (n + 1,), lengths int64 (documents,). keys uint64 (n,): all chance in row i is a function of
+    `rows` int32 or int64 (n, width) holds, in row i, documents of
+    lengths[offsets[i] : offsets[i+1]] tokens, one after another from the row's start, and
+    padding behind them; offsets int64 (n + 1,), lengths int64 (documents,). keys uint64 (n,):
+    all chance in row i is a function of
     keys[i] and of a document's number in the row, so that a row comes out the same in any batch
     and at any world size.
 
@@ -158,9 +159,8 @@ def infill(
         )
     documents = np.diff(offsets)
     number = np.arange(lengths.size) - np.repeat(offsets[:-1], documents)
-    seeds = np.repeat(mix(np.asarray(keys, np.uint64)), documents)
     counters = (number * _DRAWS)[:, None] + np.arange(_DRAWS)
-    draws = mix(seeds[:, None] + counters.astype(np.uint64))
+    draws = mixed(np.repeat(np.asarray(keys, np.uint64), documents)[:, None], counters)
     # The upper 53 bits as a number in [0, 1), exact in a float64.
     uniform = (draws >> np.uint64(11)) * 2.0**-53
     changed, spm = uniform[:, 0] < config.rate, uniform[:, 1] < config.spm_share

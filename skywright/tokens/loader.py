@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -12,14 +12,19 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skywright.engine.compiled import compiled
 from skywright.errors import UserError
-from skywright.tokens.plan import Plan
-from skywright.tokens.shards import Shards, Tokens
+from skywright.tokens.infilling import InfillingConfig, infill
+from skywright.tokens.order import key_of, mixed
+from skywright.tokens.plan import Places, Plan
+from skywright.tokens.shards import PackingName, Shards
+from skywright.tokens.windows import PADDING, Concatenated, Packed, Windows, copy_pieces
 
 Integers = NDArray[np.int64]
+Starts = NDArray[np.bool_]
 Key = TypeVar("Key")
 Value = TypeVar("Value")
+
+IGNORED = -100  # a label that counts for nothing (torch's own default)
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,9 @@ class Documents:
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples as the model takes them: int64 (n, T) each, without a copy of the rows read.
+    """Samples as the model takes them: int64 (n, T) each, views of the rows read.
 
-    A label is the token after its input. `documents` is there when asked for.
+    A label is the token after its input, or `IGNORED`. `documents` is there when asked for.
     """
 
     inputs: Integers
@@ -47,38 +52,25 @@ class Batch:
     documents: Documents | None = None
 
 
-@compiled
-def _copy_rows(tokens, positions, rows, out):  # type: ignore[no-untyped-def]
-    for i in range(rows.size):
-        row, position = rows[i], positions[i]
-        for k in range(out.shape[1]):
-            out[row, k] = tokens[position + k]
-
-
-@compiled
-def _mark_documents(offsets, firsts, position, rows, starts):  # type: ignore[no-untyped-def]
-    """Set starts[row, k] where a document begins at token k of a row; `firsts[i]`: the first
-    document that begins after position[i]."""
-    width = starts.shape[1]
-    for i in range(rows.size):
-        starts[rows[i], 0] = True
-        document = firsts[i]
-        while document < offsets.size - 1 and offsets[document] - position[i] < width:
-            starts[rows[i], offsets[document] - position[i]] = True
-            document += 1
-
-
 class Loader:
     """Reads samples of a plan. It holds no position: any sample, in any order, at any time.
 
-    Raises UserError if the plan was made for other shards than these.
+    `packing` must be the one that the plan's sources were counted with (`Shards.sizes`).
+    `infilling` rearranges documents of the sources it names. Raises UserError if the plan was
+    made for other shards than these.
     """
 
-    def __init__(self, shards: Shards, plan: Plan) -> None:
+    def __init__(
+        self,
+        shards: Shards,
+        plan: Plan,
+        packing: PackingName = "concatenate",
+        infilling: Mapping[str, InfillingConfig] | None = None,
+    ) -> None:
         lengths = sorted({layout.sequence_tokens for layout in plan.layouts})
         for name, planned in plan.sources.items():
             present = shards.source(name)
-            here = shards.sizes(lengths)[name]
+            here = shards.sizes(lengths, packing, [name])[name]
             if here.content != planned.content or dict(here.windows) != {
                 length: planned.windows[length] for length in lengths
             }:
@@ -89,6 +81,10 @@ class Loader:
                 )
         self.shards = shards
         self.plan = plan
+        self.packing = packing
+        self.infilling = dict(infilling or {})
+        for settings in self.infilling.values():
+            settings.check(shards.manifest.vocab_size)
 
     def samples(self, first: int, count: int) -> Integers:
         """Samples first .. first+count-1: int64 of shape (count, sequence_tokens + 1)."""
@@ -98,19 +94,24 @@ class Loader:
         """The samples of these numbers, in this order: int64, shape (n, sequence_tokens + 1).
 
         They must be of one length. Rank r of a world of w reads `rows(numbers[r::w])` of a
-        batch's sample numbers.
+        batch's sample numbers. Padding is -1.
         """
-        return self._read(samples, None)
+        return self._read(samples, documents=False)[0]
 
     def batch(self, samples: ArrayLike, documents: bool = False) -> Batch:
-        """The samples of these numbers as inputs and labels, with their documents if asked for."""
-        numbers = np.asarray(samples, dtype=np.int64).reshape(-1)
-        starts = None
-        if documents:
-            starts = np.zeros((numbers.size, self._length(numbers)), dtype=np.bool_)
-        rows = self._read(numbers, starts)
-        found = None if starts is None else _documents(starts)
-        return Batch(rows[:, :-1], rows[:, 1:], found)
+        """The samples of these numbers as inputs and labels, with their documents if asked for.
+
+        Packed rows are padded with EOS. Padding is no label, and neither is the first token of a
+        document behind another one, which nothing foretells.
+        """
+        rows, starts = self._read(samples, documents or self.packing == "best_fit")
+        inputs, labels = rows[:, :-1], rows[:, 1:]
+        if self.packing == "best_fit":
+            assert starts is not None
+            labels = np.where(starts[:, 1:] | (labels == PADDING), IGNORED, labels)
+            inputs[inputs == PADDING] = self.shards.manifest.eos_id
+        found = _documents(starts[:, :-1]) if documents and starts is not None else None
+        return Batch(inputs, labels, found)
 
     def batches(
         self, samples: Iterable[ArrayLike], documents: bool = False, ahead: int = 2
@@ -118,54 +119,67 @@ class Loader:
         """`batch` for each set of sample numbers, read in a thread up to `ahead` of its use."""
         return prefetch(lambda numbers: self.batch(numbers, documents), samples, ahead)
 
-    def _length(self, numbers: Integers) -> int:
-        if not numbers.size:
+    def _length(self, segments: Integers) -> int:
+        if not segments.size:
             return self.plan.sequence_tokens
-        segments = np.searchsorted(self.plan.first_samples, numbers, side="right") - 1
         found = {self.plan.layouts[int(s)].sequence_tokens for s in np.unique(segments)}
         if len(found) > 1:
             raise ValueError(f"samples of {sorted(found)} tokens cannot stand in one batch")
         return found.pop()
 
-    def _read(self, samples: ArrayLike, starts: NDArray[np.bool_] | None) -> Integers:
+    def _windows(self, source: str, length: int) -> Windows:
+        if self.packing == "best_fit":
+            return Packed(self.shards.packing(source, length))
+        return Concatenated(self.shards, source, length)
+
+    def _read(self, samples: ArrayLike, documents: bool) -> tuple[Integers, Starts | None]:
+        """Rows (n, T + 1), and where documents begin in them if asked for."""
         places = self.plan.locate(samples)
-        numbers = np.asarray(samples, dtype=np.int64).reshape(-1)
-        length = self._length(numbers)
-        result = np.empty((numbers.size, length + 1), dtype=np.int64)
+        length = self._length(places.segment)
+        rows = np.full((places.window.size, length + 1), PADDING, dtype=np.int64)
+        starts = np.zeros(rows.shape, dtype=np.bool_) if documents else None
         for index in np.unique(places.source):
             name = self.plan.names[index]
-            rows = np.flatnonzero(places.source == index)
+            here = np.flatnonzero(places.source == index)
             # Ascending positions: the disk is read forwards.
-            rows = rows[np.argsort(places.window[rows], kind="stable")]
-            positions = places.window[rows] * length
-            _copy(self.shards.parts(name), positions, rows, result)
-            if starts is not None:
-                offsets = self.shards.offsets(name)
-                firsts = np.searchsorted(offsets, positions, side="right")
-                _mark_documents(offsets, firsts, positions, rows, starts)
-        return result
+            here = here[np.argsort(places.window[here], kind="stable")]
+            windows = self._windows(name, length)
+            pieces = windows.pieces(places.window[here], here)
+            copy_pieces(self.shards.parts(name), pieces, rows)
+            if name in self.infilling:
+                marked = np.zeros(rows.shape, dtype=np.bool_) if starts is None else starts
+                windows.mark(pieces, marked)
+                self._infill(name, places, here, rows, marked)
+            elif starts is not None:
+                windows.mark(pieces, starts)
+        if starts is not None:
+            starts[:, 1:] |= (rows[:, 1:] == PADDING) & (rows[:, :-1] != PADDING)
+        return rows, starts
+
+    def _infill(
+        self, name: str, places: Places, here: Integers, rows: Integers, starts: Starts
+    ) -> None:
+        """Rearrange the documents of one source's rows, in place, and mark where they begin."""
+        row, column = np.nonzero(starts[here])
+        used = (rows[here] != PADDING).sum(axis=1)
+        ends = np.where(np.append(row[1:], -1) == row, np.append(column[1:], 0), used[row])
+        offsets = np.searchsorted(row, np.arange(here.size + 1))
+        keys = mixed(
+            key_of("infill", self.plan.seed, name), places.epoch[here], places.window[here]
+        )
+        eos_id, bos_id = self.shards.manifest.eos_id, self.shards.manifest.bos_id
+        changed, lengths = infill(
+            rows[here], offsets, ends - column, keys, self.infilling[name],
+            PADDING if bos_id is None else bos_id, eos_id,
+        )  # fmt: skip
+        rows[here] = changed
+        upto = np.cumsum(lengths) - lengths
+        begins = upto - upto[offsets[row]]
+        starts[here] = False
+        starts[here[row[lengths > 0]], begins[lengths > 0]] = True
 
 
-def _copy(parts: tuple[Tokens, ...], positions: Integers, rows: Integers, out: Integers) -> None:
-    """Copy windows of a stream that lies in several parts; a window may cross their bounds."""
-    width = out.shape[1]
-    firsts = np.cumsum([0, *(part.size for part in parts)])
-    owners = np.searchsorted(firsts, positions, side="right") - 1
-    crossing = positions + width > firsts[owners + 1]
-    for owner in np.unique(owners):
-        here = (owners == owner) & ~crossing
-        _copy_rows(parts[owner], positions[here] - firsts[owner], rows[here], out)
-    for at in np.flatnonzero(crossing):
-        owner, begin, done = int(owners[at]), int(positions[at]), 0
-        while done < width:
-            start = begin + done - int(firsts[owner])
-            piece = parts[owner][start : start + width - done]
-            out[rows[at], done : done + piece.size] = piece
-            done += piece.size
-            owner += 1
-
-
-def _documents(starts: NDArray[np.bool_]) -> Documents:
+def _documents(starts: Starts) -> Documents:
     flat = np.flatnonzero(starts)
     lengths = np.diff(flat, append=starts.size)
     positions = np.arange(starts.size) - np.repeat(flat, lengths)

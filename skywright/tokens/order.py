@@ -15,6 +15,7 @@ from skywright.engine.compiled import compiled
 from skywright.engine.files import stable_hash
 
 Integers = NDArray[np.int64]
+Keys = NDArray[np.uint64]
 
 # splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014;
 # constants of Vigna's reference implementation).
@@ -40,7 +41,7 @@ class Segment(NamedTuple):
     drawn: Integers
     windows: Integers
     first_pass: Integers
-    keys: NDArray[np.uint64]
+    keys: Keys
     key: np.uint64
 
 
@@ -108,6 +109,22 @@ def _locate(samples, counts, length, block, drawn, windows, first_pass, keys, ke
         out[1, i] = draw
         out[2, i] = first_pass[column] + turn
         out[3, i] = _image(draw - turn * windows[column], windows[column], turn_key)
+
+
+@compiled
+def _mix_in(keys, numbers, out):  # type: ignore[no-untyped-def]
+    for i in range(keys.size):
+        out[i] = mix(keys[i] ^ mix(np.uint64(numbers[i])))
+
+
+def mixed(key: Keys | np.uint64, *numbers: Integers) -> Keys:
+    """Keys uint64 of a key and whole numbers, all of shapes that broadcast to one."""
+    for number in numbers:
+        keys, values = np.broadcast_arrays(key, number)
+        out = np.empty(keys.shape, dtype=np.uint64)
+        _mix_in(keys.flatten(), values.astype(np.int64).flatten(), out.reshape(-1))
+        key = out
+    return np.asarray(key, dtype=np.uint64)
 
 
 def permute(values: Integers, size: int, key: np.uint64) -> Integers:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skywright.corpus.kernels import compiled
+from skywright.engine.compiled import compiled
 from skywright.errors import UserError
 
 Integers = NDArray[np.int64]

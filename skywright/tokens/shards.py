@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,12 +32,14 @@ from skywright.tokens.manifest import (
     read_manifest,
     token_dtype,
 )
+from skywright.tokens.packing import Packing, pack
 from skywright.tokens.remote import Remote, is_remote
 from skywright.tokens.supply import SourceSize, windows_in
 
 _CHECKED_AT_ONCE = 1 << 24  # tokens looked at together by `check`: 32 or 64 MB
 
 Tokens = NDArray[np.uint16] | NDArray[np.uint32]
+PackingName = Literal["concatenate", "best_fit"]
 
 
 class Shards:
@@ -48,6 +51,7 @@ class Shards:
         self._fetch = fetch
         self._parts = cache(self._open_parts)
         self._offsets = cache(self._open_offsets)
+        self._packing = cache(self._pack)
 
     @classmethod
     def open(
@@ -129,16 +133,31 @@ class Shards:
             offsets: NDArray[np.int64] = self._map(shard, "offsets", OFFSETS_DTYPE).astype(np.int64)
             yield tokens, offsets[1:] - offsets[:-1]
 
-    def sizes(self, lengths: Sequence[int]) -> dict[str, SourceSize]:
-        """What `Plan` takes as `sources`, for samples of these lengths."""
-        return {
-            name: SourceSize(
-                source.tokens,
-                {length: windows_in(source.tokens, length) for length in lengths},
-                source.content,
-            )
-            for name, source in self.manifest.sources.items()
-        }
+    def _pack(self, source: str, length: int) -> Packing:
+        return pack(np.diff(self.offsets(source)), length + 1, overlap_tokens=1)
+
+    def packing(self, source: str, length: int) -> Packing:
+        """A source's documents packed into windows of `length` + 1 tokens, held once made."""
+        return self._packing(source, length)
+
+    def sizes(
+        self,
+        lengths: Sequence[int],
+        packing: PackingName = "concatenate",
+        sources: Iterable[str] | None = None,
+    ) -> dict[str, SourceSize]:
+        """What `Plan` takes as `sources` (all, or these), for samples of these lengths."""
+        found = {}
+        for name in self.manifest.sources if sources is None else sources:
+            source = self.source(name)
+            windows = {
+                length: windows_in(source.tokens, length)
+                if packing == "concatenate"
+                else self.packing(name, length).windows
+                for length in lengths
+            }
+            found[name] = SourceSize(source.tokens, windows, source.content)
+        return found
 
     def check(self, progress: Progress = silent) -> None:
         """Read everything: checksums, offsets, ids inside the vocabulary, BOS and EOS.

@@ -6,7 +6,9 @@ from pydantic import Field, model_validator
 
 from skywright.config import Config, TokenCount
 from skywright.model.hf import Dtype
+from skywright.tokens.infilling import InfillingConfig
 from skywright.tokens.mixture import SegmentMixture
+from skywright.tokens.shards import PackingName
 from skywright.tokens.supply import EpochConfig
 from skywright.train.optimizer import OptimizerConfig
 from skywright.train.precision import Precision
@@ -30,6 +32,14 @@ class TrainConfig(Config):
     )
     segments: list[SegmentConfig] = Field(min_length=1)
     epochs: EpochConfig = EpochConfig()
+    packing: PackingName = Field(
+        default="concatenate",
+        description="windows of the stream wherever documents end, or whole documents and padding",
+    )
+    infilling: dict[str, InfillingConfig] = Field(
+        default={},
+        description="sources whose documents are partly rearranged to fill in the middle",
+    )
     optimizer: OptimizerConfig = OptimizerConfig()
     precision: Precision = "auto"
     threads: int | None = Field(

@@ -59,6 +59,10 @@ def settings_of(
             "sequence_tokens": plan.sequence_tokens,
             "block_samples": plan.block_samples,
             "order": ORDER,
+            "packing": loader.packing,
+            "infilling": {
+                name: found.model_dump(mode="json") for name, found in loader.infilling.items()
+            },
         },
         "data": {name: manifest.sources[name].content for name in plan.names},
         "segments": [

@@ -17,7 +17,7 @@ from skywright.model.flops import flops_per_token, parameters
 from skywright.model.hf import TOKENIZER_FILES, TORCH_DTYPES
 from skywright.model.llama import Llama
 from skywright.sets import EvaluationSet
-from skywright.tokens.loader import Batch, Loader
+from skywright.tokens.loader import IGNORED, Batch, Loader
 from skywright.train.config import TrainConfig
 from skywright.train.export import export_verified
 from skywright.train.optimizer import MasterAdamW
@@ -97,14 +97,14 @@ class Run:
                 f"{where}: token id {highest}, but the model has "
                 f"{self.model_config.vocab_size} rows; set its vocab_size to the tokenizer's"
             )
-        loss_sum = 0.0
+        loss_sum, counted = 0.0, int((batch.labels != IGNORED).sum())
         inputs, labels = torch.from_numpy(batch.inputs), torch.from_numpy(batch.labels)
         at_once = (self.config.micro_batch_tokens or tokens) // step.sequence_tokens
         for first in range(0, step.samples, at_once):
             part = slice(first, first + at_once)
             loss = self.model.head(self.model(inputs[part]), labels[part])
-            # Normalised by the tokens of the whole step: micro-batches change nothing.
-            (loss / tokens).backward()
+            # Normalised by the labels of the whole step: micro-batches change nothing.
+            (loss / counted).backward()
             self.optimizer.accumulate()
             loss_sum += loss.item()
         segment = self.config.segments[step.segment]
@@ -122,7 +122,7 @@ class Run:
             "step": step.number,
             "tokens": step.tokens,
             "segment": segment.name,
-            "loss_nats": loss_sum / tokens,
+            "loss_nats": loss_sum / counted,
             "lr": lr,
             "grad_norm": norm,
             "tokens_per_s": round(tokens / seconds, 1),

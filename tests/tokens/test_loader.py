@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from skywright.errors import UserError
 from skywright.tokens import Loader, Plan, SegmentMixture, Shards, SourceSize, build
+from skywright.tokens.infilling import InfillingConfig
 from skywright.tokens.loader import prefetch
 from tests.tokens.conftest import SmallTokenizer
 from tests.tokens.test_build import CONFIG, SMALL_SHARDS, many, whole
@@ -199,6 +201,85 @@ def test_prefetch_keeps_the_order_passes_errors_on_and_stops_when_left() -> None
     assert next(left) == 1000
     left.close()
     assert len(made) <= 5
+
+
+# ------------------------------------------------------------ packing and infilling
+
+
+def packed_loader(shards: Shards, **more: object) -> Loader:
+    part = SegmentMixture(name="s", tokens=300 * LENGTH, mixture={"en": 0.5, "code": 0.5})
+    plan = Plan(2, LENGTH, shards.sizes([LENGTH], "best_fit", ["en", "code"]), [part])
+    return Loader(shards, plan, "best_fit", **more)
+
+
+def test_packed_rows_hold_whole_documents_or_pieces_of_long_ones(shards: Shards) -> None:
+    loader = packed_loader(shards)
+    batch = loader.batch(range(300), documents=True)
+    rows = loader.samples(0, 300)
+    places = loader.plan.locate(np.arange(300))
+    for i in range(300):
+        name = loader.plan.names[places.source[i]]
+        packing, stream = shards.packing(name, LENGTH), whole(shards, name)
+        at = packing.window_offsets[places.window[i] : places.window[i] + 2]
+        pieces = [stream[packing.piece_starts[j] :][: packing.piece_lengths[j]] for j in range(*at)]
+        expected = np.concatenate(pieces)
+        assert np.array_equal(rows[i, : expected.size], expected)
+        assert (rows[i, expected.size :] == -1).all()
+        # Labels: the next token of the same piece, and nothing else.
+        labels = np.full(LENGTH + 1, -100)
+        upto = 0
+        for piece in pieces:
+            labels[upto : upto + piece.size - 1] = piece[1:]
+            upto += piece.size
+        assert np.array_equal(batch.labels[i], labels[:LENGTH])
+    assert batch.inputs.min() >= 0
+    assert batch.documents is not None
+    assert batch.documents.bounds[-1] == batch.inputs.size
+
+
+def test_packed_documents_never_share_attention_with_padding(shards: Shards) -> None:
+    loader = packed_loader(shards)
+    batch, rows = loader.batch(range(300), documents=True), loader.samples(0, 300)[:, :-1]
+    assert batch.documents is not None
+    bounds = batch.documents.bounds
+    flat = rows.ravel()
+    assert (flat == -1).any(), "no row is padded: the test shows nothing"
+    for first, last in pairwise(bounds):
+        part = flat[first:last] == -1
+        assert part.all() or not part.any()
+
+
+def settings_for(shards: Shards, rate: float) -> InfillingConfig:
+    return InfillingConfig(rate=rate, prefix_id=590, middle_id=591, suffix_id=592)
+
+
+def test_infilling_changes_only_the_sources_it_names(loader: Loader, shards: Shards) -> None:
+    changed = Loader(shards, loader.plan, infilling={"code": settings_for(shards, 1.0)})
+    numbers = np.arange(400, 700)
+    before, after = loader.rows(numbers), changed.rows(numbers)
+    code = loader.plan.locate(numbers).source == loader.plan.names.index("code")
+    assert np.array_equal(before[~code], after[~code])
+    assert ((after[code] == 590).any(axis=1)).mean() > 0.9
+    # The same in any batch.
+    assert np.array_equal(changed.rows(numbers[::7]), after[::7])
+    nothing = Loader(shards, loader.plan, infilling={"code": settings_for(shards, 0.0)})
+    assert np.array_equal(nothing.rows(numbers), before)
+
+
+def test_documents_that_moved_are_told_where_they_stand(shards: Shards) -> None:
+    plain = packed_loader(shards).batch(range(300), documents=True)
+    loader = packed_loader(shards, infilling={"en": settings_for(shards, 1.0)})
+    batch = loader.batch(range(300), documents=True)
+    assert batch.documents is not None
+    assert plain.documents is not None
+    begins = np.zeros(batch.inputs.size, dtype=bool)
+    begins[batch.documents.bounds[:-1]] = True
+    bos = (batch.inputs == shards.manifest.bos_id).ravel()
+    assert begins[bos].all()
+    assert not np.array_equal(batch.documents.bounds, plain.documents.bounds)
+    wrong = InfillingConfig(prefix_id=9999, middle_id=1, suffix_id=2)
+    with pytest.raises(UserError, match=r"infilling\.prefix_id: 9,999 is beyond the vocabulary"):
+        Loader(shards, loader.plan, "best_fit", infilling={"en": wrong})
 
 
 def test_samples_of_two_lengths_do_not_stand_in_one_batch(shards: Shards) -> None:
