@@ -86,9 +86,19 @@ def crawl_texts() -> Texts:
 
 
 def llama_definition(model: Any) -> bytes:
-    """`tokenizer.json` of LLaMA's SentencePiece model, merges in order of the pieces' scores."""
-    from skywright.tokenizer.huggingface import SPACE_MARK, SPECIALS, UNK, merges
+    """`tokenizer.json` of LLaMA's SentencePiece model: merges by falling score of what they make,
+    then the longer left part first (see `skywright.tokenizer.huggingface`)."""
+    from skywright.tokenizer.huggingface import FIRST_BYTE_ID, SPACE_MARK, SPECIALS, UNK
 
+    pieces = [model.IdToPiece(i) for i in range(model.GetPieceSize())]
+    first = FIRST_BYTE_ID + 256
+    scores = {piece: model.GetScore(i) for i, piece in enumerate(pieces[first:], first)}
+    merges = [
+        (-score, -cut, piece[:cut], piece[cut:])
+        for piece, score in scores.items()
+        for cut in range(1, len(piece))
+        if piece[:cut] in scores and piece[cut:] in scores
+    ]
     special = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     tokens = [
         {"id": i, "content": token, "special": True, **special} for i, token in enumerate(SPECIALS)
@@ -97,7 +107,6 @@ def llama_definition(model: Any) -> bytes:
         {"type": "Prepend", "prepend": SPACE_MARK},
         {"type": "Replace", "pattern": {"String": " "}, "content": SPACE_MARK},
     ]
-    pairs = [[part.replace(" ", SPACE_MARK) for part in pair] for pair in merges(model)]
     bpe = {
         "type": "BPE",
         "dropout": None,
@@ -107,8 +116,8 @@ def llama_definition(model: Any) -> bytes:
         "fuse_unk": True,
         "byte_fallback": True,
         "ignore_merges": False,
-        "vocab": {model.IdToPiece(i): i for i in range(model.GetPieceSize())},
-        "merges": pairs,
+        "vocab": {piece: i for i, piece in enumerate(pieces)},
+        "merges": [[left, right] for _, _, left, right in sorted(merges)],
     }
     content = {
         "version": "1.0",
