@@ -10,7 +10,6 @@ Megatron's own readers of the same tokens. Ends with one line of JSON.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import resource
@@ -24,7 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
+
+from benchmarks import tokenize
+from benchmarks.tokenize import OthersShare
 
 RUNS = 5
 BATCH_SAMPLES = 4096  # Skywork's global batch, samples of 4,096 tokens
@@ -55,6 +56,8 @@ def _skywork_plan() -> Any:
 
 def plan() -> dict[str, float]:
     """Seconds to lay out the whole run, peak MB of the process, microseconds a lookup."""
+    import skywright.tokens  # noqa: F401  (importing is no part of planning)
+
     started = time.perf_counter()
     made = _skywork_plan()
     seconds = time.perf_counter() - started
@@ -216,6 +219,7 @@ def measure() -> dict[str, Any]:
 def main() -> None:
     """Measure, print a table, end with one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=RUNS)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--part", choices=sorted(PARTS), help=argparse.SUPPRESS)
     parser.add_argument("arguments", nargs="*", help=argparse.SUPPRESS)
@@ -224,27 +228,23 @@ def main() -> None:
         folder = [Path(given.arguments[0]), int(given.arguments[1])] if given.arguments else []
         print(json.dumps(PARTS[given.part](*folder)))
         return
-    from benchmarks import tokenize
-    from skywright.run.runner import environment
-
-    before = psutil.cpu_times_percent(interval=1.0)
-    told = {**tokenize.measure(), **measure()}
-    for key, value in told.items():
-        print(f"{key:20} {json.dumps(value, ensure_ascii=False)}")
+    others = OthersShare()
+    told = measure()
+    tokenized = tokenize.measure(given.rounds)
+    laptop = tokenized["vocabularies"][tokenize.LAPTOP]
     line = {
-        key: told[key]
-        for key in ("tokenize_share", "tokenize_mb_s", "plan_s", "plan_mb", "lookup_us",
-                    "loader_mtok_s")
-    }  # fmt: skip
+        # How many times as fast as SentencePiece, in the same round.
+        "tokenize_share": {lang: row["times"]["sentencepiece"] for lang, row in laptop.items()},
+        "tokenize_mb_s": {lang: row["mb_s"]["skywright"] for lang, row in laptop.items()},
+        **{key: told[key] for key in ("plan_s", "plan_mb", "lookup_us", "loader_mtok_s")},
+    }
+    for name, by_lang in tokenized["vocabularies"].items():
+        for lang, row in by_lang.items():
+            print(f"{name:12} {lang:5} MB/s {json.dumps(row['mb_s'])}")
+    for length, rates in told["loading_mtok_s"].items():
+        print(f"loading, samples of {length} tokens, Mtok/s {json.dumps(rates)}")
     if given.out:
-        machine = environment()
-        machine.pop("packages")
-        record = {
-            "date": datetime.date.today().isoformat(),
-            "machine": machine,
-            "cpu_taken_by_others_before_pct": round(100 - before.idle, 1),
-            **told,
-        }
+        record = {**tokenized, **told, **line, "cpu_share_of_others": others.share()}
         given.out.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     print(json.dumps(line))
 

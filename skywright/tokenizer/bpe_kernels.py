@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skywright.corpus.kernels import compiled
+from skywright.engine.compiled import compiled
 
 JOIN_BITS = 20
 """log2 of the bits of the filter of neighbours, 128 KiB. LLaMA's pieces set 0.3 % of them, with

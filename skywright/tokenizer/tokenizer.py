@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import tokenizers
 
 from skywright.errors import UserError
+from skywright.tokenizer.encoder import FastEncoder, Unsupported
 from skywright.tokenizer.huggingface import BOS, EOS
 from skywright.tokenizer.widths import id_bytes
 
@@ -29,6 +31,7 @@ class Tokenizer:
         self._model.no_padding()
         self._model.no_truncation()
         self._definition, self._where = definition, where
+        self._fast: FastEncoder | Literal[False] | None = None  # False: not for this form
         self._widths: tuple[np.ndarray, int] | None = None
         self.fingerprint: str = hashlib.sha256(definition).hexdigest()
         """Hex SHA-256 of `tokenizer.json`."""
@@ -79,8 +82,19 @@ class Tokenizer:
         return [np.array(encoding.ids, dtype=np.int32) for encoding in found]
 
     def encode_column(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-        """`encode` for a column of texts: ids int32 of all, one after another, and starts int64
-        (texts + 1,)."""
+        """`encode` for a column of texts: ids int32 of all, one after another, and where each
+        text's begin, int64 (texts + 1,).
+
+        On one thread; about ten times as fast as `encode_batch` for vocabularies that
+        `FastEncoder` reads, which give the same ids.
+        """
+        if self._fast is None:
+            try:
+                self._fast = FastEncoder(self._definition, self._where)
+            except Unsupported:
+                self._fast = False
+        if self._fast:
+            return self._fast.encode(texts)
         found = self.encode_batch(texts.to_pylist())
         starts = np.cumsum([0, *(len(ids) for ids in found)], dtype=np.int64)
         return np.concatenate([np.zeros(0, np.int32), *found]), starts
