@@ -136,7 +136,9 @@ class Loader:
         """Rows (n, T + 1), and where documents begin in them if asked for."""
         places = self.plan.locate(samples)
         length = self._length(places.segment)
-        rows = np.full((places.window.size, length + 1), PADDING, dtype=np.int64)
+        rows = np.empty((places.window.size, length + 1), dtype=np.int64)
+        if self.packing == "best_fit":
+            rows.fill(PADDING)
         starts = np.zeros(rows.shape, dtype=np.bool_) if documents else None
         for index in np.unique(places.source):
             name = self.plan.names[index]
