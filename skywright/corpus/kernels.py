@@ -3,20 +3,20 @@
 Documents go through in chunks of about a mebibyte, so that the arrays of a chunk stay in cache
 and memory does not grow with the column. No Python string is made. One thread, without the GIL.
 
-numba's on-disk cache notices a changed file but not a changed callee in another file; therefore
-compiled functions call only compiled functions of their own file, and files meet in arrays.
+Compiled functions call only compiled functions of their own file, and files meet in arrays
+(see `skywright.engine.compiled`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
-import numba
 import numpy as np
 import pyarrow as pa
 
 from skywright.corpus import fold
+from skywright.engine.compiled import compiled
 
 TOKENS_VERSION = f"mixed-tokens/v1 {fold.VERSION}"
 CHUNK_BYTES = 1 << 20  # measured: from 256 KiB to 4 MiB the speed is the same
@@ -31,14 +31,6 @@ _33 = np.uint64(33)
 
 _KUN, _JIN, _KAO = 0x951F, 0x65A4, 0x62F7  # 锟斤拷: U+FFFD in UTF-8 read as GBK
 _TANG, _TUN = 0x70EB, 0x5C6F  # 烫, 屯: uninitialised memory (0xCC, 0xCD) read as GBK
-
-
-def compiled(function: Callable[..., Any]) -> Any:
-    """`numba.njit` with the on-disk cache where one can be written, without it elsewhere."""
-    try:
-        return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # read-only package and no user cache folder
-        return numba.njit(nogil=True)(function)
 
 
 class Views(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from skywright.corpus import fold
-from skywright.corpus.kernels import compiled
+from skywright.engine.compiled import compiled
 
 _SPACE, _NEWLINE, _TERMINAL, _BULLET = fold.SPACE, fold.NEWLINE, fold.TERMINAL, fold.BULLET
 _HAN, _KANA, _HANGUL, _LATIN = fold.HAN, fold.KANA, fold.HANGUL, fold.LATIN

@@ -68,14 +68,19 @@ def with_verdicts(task: Task) -> Task:
 # ---------------------------------------------------------------- the worker's side
 
 
-def _exit_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1.0)  # a poll: the death of a parent sends no event here
-    os._exit(1)
+def exit_with_parent(parent: int) -> None:
+    """Let this worker process end when its parent is no more."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)  # a poll: the death of a parent sends no event here
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _worker(connection: Connection, parent: int) -> None:
-    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
+    exit_with_parent(parent)
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     while True:

@@ -18,11 +18,12 @@ def count_tokens(shards: Shards) -> np.ndarray:
     """
     counts = np.zeros(shards.manifest.vocab_size, dtype=np.int64)
     for source in sorted(shards.manifest.sources):
-        tokens = shards.tokens(source)
-        for start in range(0, len(tokens), _TOKENS_AT_ONCE):
-            part = tokens[start : start + _TOKENS_AT_ONCE]
-            counts += np.bincount(part, minlength=len(counts))
-    counts[[shards.manifest.bos_id, shards.manifest.eos_id]] = 0
+        for tokens in shards.parts(source):
+            for start in range(0, len(tokens), _TOKENS_AT_ONCE):
+                part = tokens[start : start + _TOKENS_AT_ONCE]
+                counts += np.bincount(part, minlength=len(counts))
+    marks = (shards.manifest.bos_id, shards.manifest.eos_id)
+    counts[[mark for mark in marks if mark is not None]] = 0
     return counts
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from plotly.offline import get_plotlyjs
 from skywright.engine.files import atomic_open
 from skywright.report import figures, text
 from skywright.report.read import read_run
-from skywright.report.records import MACRO, Reject, Run, Score, Waterfall
+from skywright.report.records import MACRO, Plan, Reject, Run, Score, Waterfall
 from skywright.report.theme import Figure
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -137,6 +138,16 @@ def _groups(columns: tuple[Column, ...]) -> list[tuple[str, int]]:
     return groups
 
 
+def _plan_figures(run: Run) -> dict[str, Any]:
+    if not run.plan or not run.plan.segments:
+        return {"sources": [], "pie": None, "area": None}
+    return {
+        "sources": figures.sources_by_tokens(run.plan),
+        "pie": figures.mixture_pie(run.plan),
+        "area": figures.mixture_area(run.plan),
+    }
+
+
 def _context(run: Run) -> dict[str, Any]:
     """Everything the templates show, by name."""
     context: dict[str, Any] = {
@@ -144,9 +155,7 @@ def _context(run: Run) -> dict[str, Any]:
         "final": _final(run),
         "rejects": _rejects(run.waterfall) if run.waterfall else [],
         "funnel": None,
-        "sources": figures.sources_by_tokens(run.plan) if run.plan else [],
-        "pie": None,
-        "area": None,
+        **_plan_figures(run),
         "training": figures.training(run.metrics) if run.metrics else None,
         "validation": figures.validation(run) if run.validation else [],
         "table": None,
@@ -157,9 +166,6 @@ def _context(run: Run) -> dict[str, Any]:
     }
     if run.waterfall and run.waterfall.flow:
         context["funnel"] = figures.corpus_funnel(run.waterfall)
-    if run.plan and run.plan.segments:
-        context["pie"] = figures.mixture_pie(run.plan)
-        context["area"] = figures.mixture_area(run.plan)
     if run.evaluation and run.evaluation.rows:
         table = score_table(run.evaluation.rows)
         context["table"] = table
@@ -179,8 +185,7 @@ def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-def render(run: Run) -> str:
-    """The whole page as text; the same run gives the same text."""
+def _fill(template: str, context: Mapping[str, Any]) -> str:
     jinja = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -193,13 +198,26 @@ def render(run: Run) -> str:
     jinja.filters["figure_json"] = figure_json
     plotly, draw = get_plotlyjs(), (TEMPLATES / "draw.html").read_text(encoding="utf-8")
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    return jinja.get_template("report.html").render(
+    return jinja.get_template(template).render(
         plotly_script=Markup(plotly),
         draw_script=Markup(draw),
         style=Markup(style),
         script_hashes=Markup(f"{_hash(plotly)} {_hash(draw)}"),
-        **_context(run),
+        **context,
     )
+
+
+def render(run: Run) -> str:
+    """The whole page as text; the same run gives the same text."""
+    return _fill("report.html", {"kind": "report", **_context(run)})
+
+
+def plan_page(name: str, plan: dict[str, Any], out: Path) -> Path:
+    """Draw a plan (`skywright.tokens.summary`) into the HTML file `out`; return it."""
+    run = Run(name, plan=Plan.model_validate(plan))
+    with atomic_open(out, "w") as stream:
+        stream.write(_fill("plan.html", {"kind": "plan", "run": run, **_plan_figures(run)}))
+    return out
 
 
 def build(run_folder: Path, out: Path) -> Path:

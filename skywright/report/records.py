@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -299,20 +299,20 @@ class StepDone(Record):
 
 @dataclass(frozen=True)
 class Run:
-    """All that the report shows of one run."""
+    """All that the report shows of one run; what has not been done is None or empty."""
 
     name: str
-    finished: datetime | None
-    recipe: str | None
-    model: dict[str, Any]
-    environment: Environment | None
-    steps: dict[str, StepDone]
-    waterfall: Waterfall | None
-    tokenizer: TokenizerSummary | None
-    plan: Plan | None
-    train: TrainSummary | None
-    metrics: tuple[Metric, ...]
-    validation: tuple[Validation, ...]
-    evaluation: Evaluation | None
-    leak: Leak | None
-    study: Study | None
+    finished: datetime | None = None
+    recipe: str | None = None
+    model: dict[str, Any] = field(default_factory=dict)
+    environment: Environment | None = None
+    steps: dict[str, StepDone] = field(default_factory=dict)
+    waterfall: Waterfall | None = None
+    tokenizer: TokenizerSummary | None = None
+    plan: Plan | None = None
+    train: TrainSummary | None = None
+    metrics: tuple[Metric, ...] = ()
+    validation: tuple[Validation, ...] = ()
+    evaluation: Evaluation | None = None
+    leak: Leak | None = None
+    study: Study | None = None

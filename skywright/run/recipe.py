@@ -44,7 +44,7 @@ class Recipe(Config):
             raise UserError(
                 f"model.vocab_size: {wanted}, but tokenizer.vocab_size is {made}; make them equal"
             )
-        sequence, context = self.train.sequence_tokens, self.model.context_tokens
+        sequence, context = self.train.longest_sequence, self.model.context_tokens
         if sequence > context:
             raise UserError(
                 f"train.sequence_tokens: {sequence} is more than model.context_tokens, {context}; "
@@ -60,6 +60,8 @@ class Recipe(Config):
         for segment in self.train.segments:
             where = f"train.segments.{segment.name}.mixture"
             _known(where, segment.mixture, sources, "sources of tokens.sources")
+        _known("train.epochs.by_source", self.train.epochs.by_source, sources, "sources of tokens")
+        _known("train.infilling", self.train.infilling, sources, "sources of tokens.sources")
         if self.study is not None:
             _known("study.source", [self.study.source], sources, "sources of tokens.sources")
         segments = [f"segment:{segment.name}" for segment in self.train.segments]

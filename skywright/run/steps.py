@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from skywright.engine.files import read_json, write_json
 from skywright.engine.progress import Progress
 from skywright.engine.runner import ExecutorName
+from skywright.errors import UserError
 from skywright.run.recipe import Recipe
 from skywright.sets import EvaluationSet
 from skywright.study.config import StudyConfig
@@ -17,7 +19,7 @@ from skywright.train.config import TrainConfig
 
 if TYPE_CHECKING:
     from skywright.evaluate.step import EvaluatedModel
-    from skywright.tokens import Plan, Shards
+    from skywright.tokens import Plan, Shards, SourceSize
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,15 @@ def _tokens(context: Context) -> Sequence[Path]:
     from skywright.tokens import build
 
     documents = sorted((context.finished["corpus"] / "documents").glob("*.parquet"))
-    build(context.recipe.tokens, documents, context.tokenizer(), context.folder, context.progress)
+    build(
+        context.recipe.tokens,
+        documents,
+        context.tokenizer(),
+        context.folder,
+        context.progress,
+        tasks=context.folder.parent / "tasks",
+        workers=1 if context.executor == "inline" else os.cpu_count() or 1,
+    )
     return [context.folder / "manifest.json"]
 
 
@@ -127,20 +137,47 @@ def training_plan(recipe: Recipe, tokens_folder: Path) -> Plan:
     return _plan(recipe.train, Shards.open(tokens_folder))
 
 
+def expected_plan(recipe: Recipe) -> Plan:
+    """The plan over sources that are not built yet, of the sizes that the recipe expects.
+
+    Raises UserError naming the sources whose size it does not tell.
+    """
+    from skywright.tokens import SourceSize
+
+    sources = recipe.tokens.sources
+    unknown = sorted(name for name, source in sources.items() if source.expected_tokens is None)
+    if unknown:
+        raise UserError(
+            f"tokens.sources.{unknown[0]}: there are no shards and no expected_tokens; build the "
+            "tokens first (`skywright run RECIPE --only tokens`), or say how many you expect"
+        )
+    lengths = recipe.train.sequence_lengths
+    sizes = {
+        name: SourceSize.declared(source.expected_tokens or 0, lengths)
+        for name, source in sources.items()
+    }
+    return _plan_of(recipe.train, sizes)
+
+
 def _plan(config: TrainConfig, shards: Shards) -> Plan:
+    return _plan_of(config, shards.sizes(config.sequence_lengths, config.packing))
+
+
+def _plan_of(config: TrainConfig, sizes: Mapping[str, SourceSize]) -> Plan:
     from skywright.tokens import Plan
 
-    windows = shards.windows(config.sequence_tokens)
-    return Plan(config.seed, config.sequence_tokens, windows, config.segments)
+    return Plan(config.seed, config.sequence_tokens, sizes, config.segments, config.epochs)
 
 
 def _train(context: Context) -> Sequence[Path]:
+    from skywright.tokens import summary
+
     shards = context.shards()
     plan = _plan(context.recipe.train, shards)
     if context.recipe.study is not None:
         # A branch that cannot be carried out is refused now, not after the training.
         _plan(branch_config(context.recipe.train, context.recipe.study), shards)
-    write_json(context.folder / "plan.json", plan.summary())
+    write_json(context.folder / "plan.json", summary(plan))
     _train_model(context, context.recipe.train, plan, shards, context.folder)
     return [Path(item["path"]) / "model.safetensors" for item in exported_models(context.folder)]
 
@@ -160,7 +197,7 @@ def _train_model(
         config,
         context.recipe.model,
         plan,
-        Loader(shards, plan),
+        Loader(shards, plan, config.packing, config.infilling),
         context.finished["tokenizer"],
         [] if initial else context.sets("domain"),  # a branch is measured after it, by the study
         out,
@@ -211,7 +248,8 @@ def _study(context: Context) -> Sequence[Path]:
 
     def train_branch(start: EvaluatedModel, out: Path) -> list[EvaluatedModel]:
         config = branch_config(context.recipe.train, study)
-        _train_model(context, config, _plan(config, shards), shards, out, Path(start["path"]))
+        plan = _plan(config, shards)
+        _train_model(context, config, plan, shards, out, Path(start["path"]))
         return exported_models(out)
 
     run(
@@ -257,8 +295,8 @@ def _report(context: Context) -> Sequence[Path]:
 STEPS = (
     Step("corpus", "1", (), ("corpus",), True, _corpus),
     Step("tokenizer", "1", ("corpus",), ("tokenizer",), False, _tokenizer),
-    Step("tokens", "1", ("corpus", "tokenizer"), ("tokens",), False, _tokens),
-    Step("train", "1", ("tokenizer", "tokens"), ("model", "train"), True, _train),
+    Step("tokens", "2", ("corpus", "tokenizer"), ("tokens",), False, _tokens),
+    Step("train", "2", ("tokenizer", "tokens"), ("model", "train"), True, _train),
     Step("evaluate", "1", ("tokenizer", "tokens", "train"), ("evaluate",), True, _evaluate),
     Step("leak", "1", ("tokenizer", "train"), ("leak",), True, _leak),
     Step("study", "1", ("tokenizer", "tokens", "train"), ("study", "model", "train"), True, _study),

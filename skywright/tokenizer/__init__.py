@@ -2,8 +2,9 @@
 
 `sample` chooses the text, `train` makes a vocabulary from it, `extend` grows one that is there by
 characters and `words` (`reach` sees to it that none is in vain). `model_file` and `huggingface`
-write the two forms of the folder, `tokenizer` encodes and decodes, `fertility` measures the
-compression, `report` compares tokenizers (`readers` opens other people's)."""
+write the two forms of the folder, `tokenizer` encodes and decodes (`encoder`, on its
+`bpe_kernels`, does whole columns; `widths` knows how many bytes an id stands for), `fertility`
+measures the compression, `report` compares tokenizers (`readers` opens other people's)."""
 
 from skywright.tokenizer.config import ExtendConfig, TokenizerConfig
 from skywright.tokenizer.extend import extend

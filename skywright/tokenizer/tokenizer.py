@@ -7,12 +7,16 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 import tokenizers
 
 from skywright.errors import UserError
+from skywright.tokenizer.encoder import FastEncoder, Unsupported
 from skywright.tokenizer.huggingface import BOS, EOS
+from skywright.tokenizer.widths import id_bytes
 
 
 class Tokenizer:
@@ -32,7 +36,9 @@ class Tokenizer:
         self._model.encode_special_tokens = True
         self._model.no_padding()
         self._model.no_truncation()
-        self._where = where
+        self._definition, self._where = definition, where
+        self._fast: FastEncoder | Literal[False] | None = None  # False: not for this form
+        self._widths: tuple[np.ndarray, int] | None = None
         self.fingerprint: str = hashlib.sha256(definition).hexdigest()
         """Hex SHA-256 of `tokenizer.json`."""
         self.vocab_size: int = self._model.get_vocab_size(with_added_tokens=True)
@@ -62,6 +68,9 @@ class Tokenizer:
             raise UserError(f"{self._where}: has no token {token!r}; train or choose another one")
         return found
 
+    def __reduce__(self) -> tuple[type[Tokenizer], tuple[bytes, str]]:
+        return Tokenizer, (self._definition, self._where)
+
     def encode(self, text: str) -> np.ndarray:
         """The text's ids, int32, shape (tokens,); nothing is put before or behind."""
         return self.encode_batch([text])[0]
@@ -82,6 +91,37 @@ class Tokenizer:
                     ) from None
             raise
         return [np.array(encoding.ids, dtype=np.int32) for encoding in found]
+
+    def encode_column(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+        """`encode` for a column of texts: ids int32 of all, one after another, and where each
+        text's begin, int64 (texts + 1,).
+
+        On one thread; about ten times as fast as `encode_batch` for vocabularies that
+        `FastEncoder` reads, which give the same ids.
+        """
+        if self._fast is None:
+            try:
+                self._fast = FastEncoder(self._definition, self._where)
+            except Unsupported:
+                self._fast = False
+        if self._fast:
+            return self._fast.encode(texts)
+        found = self.encode_batch(texts.to_pylist())
+        starts = np.cumsum([0, *(len(ids) for ids in found)], dtype=np.int64)
+        return np.concatenate([np.zeros(0, np.int32), *found]), starts
+
+    def text_bytes(self, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """UTF-8 bytes of the text of documents whose ids stand one after another.
+
+        `lengths` (documents,) int64 sum to the ids; BOS and EOS stand for no text.
+        """
+        if self._widths is None:
+            self._widths = id_bytes(self._definition, self._where)
+        widths, stripped = self._widths
+        ends = np.cumsum(lengths)
+        upto = np.concatenate([[0], np.cumsum(widths[tokens], dtype=np.int64)])
+        found = upto[ends] - upto[ends - lengths]
+        return found - np.minimum(found, stripped)
 
     @cached_property
     def pieces(self) -> list[str]:

@@ -1,13 +1,22 @@
-"""Token shards, the plan of the training order, and the loader that reads it."""
+"""Token shards, the plan of the training order, and the loader that reads it.
+
+`build` writes shards, `shards` reads them (`remote` from an object store), `mixture`, `supply` and
+`apportion` turn shares into whole samples, `order` shuffles, `plan` joins these, `summary` tells
+what a plan comes to, `loader` reads samples by number."""
 
 from skywright.tokens.build import build
 from skywright.tokens.config import SourceConfig, TokensConfig
-from skywright.tokens.loader import Loader
-from skywright.tokens.mixture import Ramp, SegmentMixture
+from skywright.tokens.loader import Batch, Loader
+from skywright.tokens.manifest import Manifest, SourceManifest
+from skywright.tokens.mixture import Ramp, SegmentMixture, Steps
 from skywright.tokens.plan import Plan
-from skywright.tokens.shards import Manifest, Shards, SourceManifest
+from skywright.tokens.shards import Shards
+from skywright.tokens.summary import summary
+from skywright.tokens.supply import EpochConfig, SourceSize
 
 __all__ = [
+    "Batch",
+    "EpochConfig",
     "Loader",
     "Manifest",
     "Plan",
@@ -16,6 +25,9 @@ __all__ = [
     "Shards",
     "SourceConfig",
     "SourceManifest",
+    "SourceSize",
+    "Steps",
     "TokensConfig",
     "build",
+    "summary",
 ]

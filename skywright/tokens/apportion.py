@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from skywright.engine.compiled import compiled
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -28,6 +30,43 @@ def whole_targets(targets: Floats, ends: Integers) -> Integers:
     return np.cumsum(steps, axis=0)
 
 
+@compiled
+def _hand_out(exact, due, ends, result):  # type: ignore[no-untyped-def]
+    blocks, sources = exact.shape
+    given = np.zeros(sources, np.int64)
+    waiting = np.empty(sources, np.int64)
+    before = np.int64(0)
+    for block in range(blocks):
+        room = ends[block] - before
+        before = ends[block]
+        found = 0
+        for source in range(sources):
+            floor = exact[block, source] >> _UNIT_BITS
+            fraction = exact[block, source] & (_UNIT - 1)
+            released = fraction > 0 and given[source] <= floor
+            if given[source] < floor:
+                room -= floor - given[source]
+                given[source] = floor
+            if not released:
+                continue
+            # Among sources of one deadline the larger fraction comes first, then the name.
+            at = found
+            while at > 0:
+                other = waiting[at - 1]
+                other_fraction = exact[block, other] & (_UNIT - 1)
+                if due[block, other] < due[block, source] or (
+                    due[block, other] == due[block, source] and other_fraction >= fraction
+                ):
+                    break
+                waiting[at] = other
+                at -= 1
+            waiting[at] = source
+            found += 1
+        for at in range(room):
+            given[waiting[at]] += 1
+        result[block] = given
+
+
 def apportion(targets: Floats, ends: Integers) -> Integers:
     """Cumulative whole samples of each source at each block's end, shape (blocks, sources).
 
@@ -41,25 +80,10 @@ def apportion(targets: Floats, ends: Integers) -> Integers:
     many small sources have been served early.
     """
     exact = whole_targets(targets, ends)
-    blocks, sources = exact.shape
-    floors = exact >> _UNIT_BITS
-    fractions = exact & (_UNIT - 1)
-    due = np.empty((blocks, sources), dtype=np.int32)
-    for source in range(sources):
-        following = (floors[:, source] + 1) << _UNIT_BITS
+    due = np.empty(exact.shape, dtype=np.int32)
+    for source in range(exact.shape[1]):
+        following = ((exact[:, source] >> _UNIT_BITS) + 1) << _UNIT_BITS
         due[:, source] = np.searchsorted(exact[:, source], following)
-    sizes = np.diff(ends, prepend=0)
-    result = np.empty_like(floors)
-    given = np.zeros(sources, dtype=np.int64)
-    for block in range(blocks):
-        floor = floors[block]
-        given_before = int(given.sum())
-        released = (fractions[block] > 0) & (given <= floor)
-        np.maximum(given, floor, out=given)
-        room = int(sizes[block]) - (int(given.sum()) - given_before)
-        if room:
-            # Among sources of one deadline the larger fraction comes first, then the name.
-            order = np.lexsort((-fractions[block], due[block], ~released))
-            given[order[:room]] += 1
-        result[block] = given
+    result = np.empty_like(exact)
+    _hand_out(exact, due, ends, result)
     return result

@@ -1,20 +1,34 @@
-"""Corpus documents to token shards: one pass, streaming, the same bytes every time."""
+"""Corpus documents to token shards: in parallel, streaming, the same bytes every time.
+
+A task reads some row groups of one Parquet file and writes one shard for each source that its
+documents reach. Its folder is named by a hash of all that makes it and is reused whenever the
+same task comes up again: one more input file adds its own tasks and touches no other.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from skywright.engine.executors import exit_with_parent
 from skywright.engine.files import (
-    atomic_open,
+    atomic_folder,
+    read_json,
     sha256_file,
     stable_hash,
     sweep_temporary,
@@ -23,24 +37,29 @@ from skywright.engine.files import (
 from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
 from skywright.tokens.config import TokensConfig
-from skywright.tokens.shards import (
+from skywright.tokens.manifest import (
     BYTES_DTYPE,
+    KINDS,
     MANIFEST,
     OFFSETS_DTYPE,
     FileEntry,
     Manifest,
-    Shards,
+    ShardEntry,
     SourceManifest,
     read_manifest,
     token_dtype,
 )
+from skywright.tokens.shards import Shards
 
+FORMAT = 2  # raised when the same inputs would give other bytes
 _COLUMNS = ("source", "lang", "text")
 _BATCH_ROWS = 512  # documents tokenised together; no influence on the bytes written
+_DONE = "task.json"
+_NOT_READ: Any = {"sources": {"__all__": {"expected_tokens"}}}  # for plans before the shards
 
 
 class Encoder(Protocol):
-    """What `build` needs of a tokenizer."""
+    """What `build` needs of a tokenizer. It is sent to worker processes."""
 
     @property
     def vocab_size(self) -> int: ...
@@ -50,11 +69,26 @@ class Encoder(Protocol):
     def eos_id(self) -> int: ...
     @property
     def fingerprint(self) -> str: ...
-    def encode_batch(self, texts: list[str]) -> Sequence[Any]: ...
+    def encode_column(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of all texts one after another, and where each begins, shape (texts + 1,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Some row groups of one file, tokenised for every source; picklable."""
+
+    config: TokensConfig
+    path: Path
+    groups: tuple[int, ...]
+    rows: int
+    first_row: int
+    key: str
+    folder: Path
 
 
 class _File:
-    """An atomic file that is hashed as it is written."""
+    """A file that is hashed as it is written."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -62,49 +96,52 @@ class _File:
         self._bytes = 0
 
     def write(self, array: np.ndarray) -> None:
-        data = array.tobytes()
+        data = np.ascontiguousarray(array).data
         self._stream.write(data)
         self._hash.update(data)
-        self._bytes += len(data)
+        self._bytes += data.nbytes
 
     def entry(self) -> FileEntry:
         return FileEntry(bytes=self._bytes, sha256=self._hash.hexdigest())
 
 
-class _SourceWriter:
-    """The three files of one source."""
+class ShardWriter:
+    """The three files of one shard, written in order; `open_shard` makes and closes one."""
 
-    def __init__(self, folder: Path, name: str, vocab_size: int, stack: ExitStack) -> None:
-        def opened(kind: str) -> _File:
-            return _File(stack.enter_context(atomic_open(folder / f"{name}.{kind}")))
-
-        self._dtype = token_dtype(vocab_size)
-        self._bin, self._offsets, self._bytes = opened("bin"), opened("offsets"), opened("bytes")
-        self._offsets.write(np.zeros(1, OFFSETS_DTYPE))
+    def __init__(self, files: dict[str, _File], dtype: np.dtype) -> None:
+        self._files, self._dtype = files, dtype
+        self._files["offsets"].write(np.zeros(1, OFFSETS_DTYPE))
         self.tokens = self.documents = self.bytes = 0
 
-    def add(self, documents: list[np.ndarray], text_bytes: list[int]) -> None:
-        """Append documents (ids with BOS and EOS) and the UTF-8 bytes of their texts."""
-        lengths = np.array([ids.size for ids in documents], dtype=np.int64)
-        self._bin.write(np.concatenate(documents).astype(self._dtype))
-        self._offsets.write((self.tokens + np.cumsum(lengths)).astype(OFFSETS_DTYPE))
-        self._bytes.write(np.array(text_bytes, dtype=BYTES_DTYPE))
+    def add(self, tokens: np.ndarray, lengths: np.ndarray, text_bytes: np.ndarray) -> None:
+        """Append documents: their tokens one after another, lengths, and bytes of their texts."""
+        self._files["bin"].write(tokens.astype(self._dtype))
+        self._files["offsets"].write((self.tokens + np.cumsum(lengths)).astype(OFFSETS_DTYPE))
+        self._files["bytes"].write(text_bytes.astype(BYTES_DTYPE))
         self.tokens += int(lengths.sum())
-        self.documents += len(documents)
-        self.bytes += sum(text_bytes)
+        self.documents += len(lengths)
+        self.bytes += int(text_bytes.sum(dtype=np.int64))
 
-    def manifest(self) -> SourceManifest:
-        return SourceManifest(
+    def entry(self, name: str) -> ShardEntry:
+        """The shard's line of the manifest."""
+        return ShardEntry(
+            name=name,
             tokens=self.tokens,
             documents=self.documents,
             bytes=self.bytes,
-            dtype="uint16" if self._dtype.itemsize == 2 else "uint32",
-            files={
-                "bin": self._bin.entry(),
-                "offsets": self._offsets.entry(),
-                "bytes": self._bytes.entry(),
-            },
+            files={kind: self._files[kind].entry() for kind in ("bin", "offsets", "bytes")},
         )
+
+
+@contextmanager
+def open_shard(folder: Path, name: str, vocab_size: int) -> Iterator[ShardWriter]:
+    """Write `name`.bin, .offsets and .bytes into a folder that is not visible yet."""
+    with ExitStack() as stack:
+        files = {
+            kind: _File(stack.enter_context(open(folder / f"{name}.{kind}", "wb")))
+            for kind in KINDS
+        }
+        yield ShardWriter(files, token_dtype(vocab_size))
 
 
 def build(
@@ -113,29 +150,33 @@ def build(
     tokenizer: Encoder,
     out: Path,
     progress: Progress = silent,
+    tasks: Path | None = None,
+    workers: int = 1,
 ) -> Manifest:
     """Tokenise Parquet documents (columns source, lang, text) into shards in the folder `out`.
 
     Files are read in the order of their names and rows in the order they stand, whatever the
-    order of the list. If `out` already holds what these inputs make, nothing is done. A stop at
-    any moment leaves no manifest; running again gives the same bytes. Raises UserError for
-    files that cannot be read, ids outside the vocabulary, or a source that no document reaches.
+    order of the list and the number of `workers` (processes). Finished tasks are kept in
+    `tasks` (default: inside `out`), and `out` links to their files. If `out` already holds what
+    these inputs make, nothing is done. A stop at any moment leaves no manifest; running again
+    gives the same bytes. Raises UserError for files that cannot be read, ids outside the
+    vocabulary, or a source that no document reaches.
     """
     out = Path(out)
     paths = sorted((Path(path) for path in documents), key=lambda path: (path.name, str(path)))
     if not paths:
         raise UserError("tokens: there are no documents to tokenise; build the corpus first")
-    files = {path: _opened(path) for path in paths}
+    checked = {path: _checked(path) for path in paths}
     made_from = stable_hash(
         {
-            "format": 1,
-            "config": config.model_dump(mode="json"),
+            "format": FORMAT,
+            "config": config.model_dump(mode="json", exclude=_NOT_READ),
             "tokenizer": tokenizer.fingerprint,
-            "documents": [[path.name, sha256_file(path)] for path in paths],
+            "documents": [[path.name, checked[path]] for path in paths],
         }
     )
     if (out / MANIFEST).exists():
-        standing = read_manifest(out)
+        standing = read_manifest(out / MANIFEST)
         if standing.made_from != made_from:
             raise UserError(
                 f"{out / MANIFEST}: made_from: this folder holds tokens of other documents,"
@@ -143,101 +184,212 @@ def build(
             )
         Shards.open(out, tokenizer.fingerprint)
         return standing
-    sweep_temporary(out)
-    total = sum(file.metadata.num_rows for file in files.values())
-    unused: Counter[str] = Counter()
-    done = 0
-    with ExitStack() as stack:
-        writers = {
-            name: _SourceWriter(out, name, tokenizer.vocab_size, stack)
-            for name in sorted(config.sources)
-        }
-        for path in paths:
-            first_row = 0
-            for batch in _batches(files[path]):
-                _add_batch(config, batch, tokenizer, writers, unused, path, first_row)
-                first_row += batch.num_rows
-                progress(done + first_row, total, "tokenised documents")
-            done += first_row
-        for name, writer in writers.items():
-            if writer.documents == 0:
-                found = ", ".join(sorted(unused)) or "no others"
-                raise UserError(
-                    f"tokens.sources.{name}: no document has source {config.sources[name].from_}"
-                    f" and lang {config.sources[name].lang or 'any'}; documents left over:"
-                    f" {found}; correct 'from' or 'lang', or leave the source out"
-                )
-        manifest = Manifest(
-            made_from=made_from,
-            tokenizer_fingerprint=tokenizer.fingerprint,
-            vocab_size=tokenizer.vocab_size,
-            bos_id=tokenizer.bos_id,
-            eos_id=tokenizer.eos_id,
-            sources={name: writer.manifest() for name, writer in writers.items()},
-            unused=dict(sorted(unused.items())),
-        )
+    root = tasks or out / "tasks"
+    todo = [task for path in paths for task in _tasks(config, path, checked[path], tokenizer, root)]
+    sweep_temporary(root)
+    done = _run(todo, tokenizer, workers, progress)
+    manifest = Manifest(
+        made_from=made_from,
+        tokenizer_fingerprint=tokenizer.fingerprint,
+        vocab_size=tokenizer.vocab_size,
+        bos_id=tokenizer.bos_id,
+        eos_id=tokenizer.eos_id,
+        sources=_sources(config, todo, done, out),
+        unused=dict(sorted(sum((Counter(d["unused"]) for d in done), Counter()).items())),
+        inputs={path.name: checked[path] for path in paths},
+    )
     write_json(out / MANIFEST, manifest.model_dump(mode="json"))
+    if tasks is None:
+        shutil.rmtree(root)
     return manifest
 
 
-def _opened(path: Path) -> pq.ParquetFile:
+def _checked(path: Path) -> str:
+    """SHA-256 of a Parquet file that has the columns of documents."""
     try:
-        file = pq.ParquetFile(path)
+        schema = pq.read_schema(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; build the corpus first") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path}: not a readable Parquet file ({error})") from None
-    missing = [name for name in _COLUMNS if name not in file.schema_arrow.names]
+    missing = [name for name in _COLUMNS if name not in schema.names]
     if missing:
         raise UserError(
             f"{path}: the column {missing[0]!r} is missing; documents need {', '.join(_COLUMNS)}"
         )
-    return file
+    return sha256_file(path)
 
 
-def _batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
-    return file.iter_batches(batch_size=_BATCH_ROWS, columns=list(_COLUMNS))
+# ---------------------------------------------------------------- tasks
+
+
+def _tasks(
+    config: TokensConfig, path: Path, sha256: str, tokenizer: Encoder, root: Path
+) -> Iterator[_Task]:
+    """The file cut into runs of row groups of about `config.shard_bytes` of data."""
+    with pq.ParquetFile(path) as file:
+        metadata = [file.metadata.row_group(g) for g in range(file.num_row_groups)]
+    groups: list[int] = []
+    rows = size = first_row = 0
+    for group, told in enumerate(metadata):
+        groups.append(group)
+        rows += told.num_rows
+        size += told.total_byte_size
+        if size < config.shard_bytes and group + 1 < len(metadata):
+            continue
+        # How sources are cut into tasks is no part of what a task makes.
+        settings = config.model_dump(mode="json", exclude={**_NOT_READ, "shard_bytes": True})
+        key = stable_hash([FORMAT, settings, tokenizer.fingerprint, sha256, groups])[:24]
+        yield _Task(config, path, tuple(groups), rows, first_row, key, root / key)
+        first_row += rows
+        groups, rows, size = [], 0, 0
+
+
+def _run(
+    tasks: Sequence[_Task], tokenizer: Encoder, workers: int, progress: Progress
+) -> list[dict[str, Any]]:
+    """The done records of all tasks, in their order; those that stand already are not run."""
+    waiting = {task.key: task for task in tasks if not (task.folder / _DONE).is_file()}
+    total = sum(task.rows for task in tasks)
+    ready = total - sum(task.rows for task in waiting.values())
+    progress(ready, total, "tokenised documents")
+    if workers > 1 and len(waiting) > 1:
+        with ProcessPoolExecutor(
+            workers, get_context("spawn"), initializer=exit_with_parent, initargs=(os.getpid(),)
+        ) as pool:
+            running = {pool.submit(_run_task, task, tokenizer): task for task in waiting.values()}
+            for future in as_completed(running):
+                try:
+                    future.result()
+                except BrokenProcessPool:
+                    raise UserError(
+                        "tokens: a worker process was killed (out of memory?); finished tasks are"
+                        " kept, run again"
+                    ) from None
+                ready += running[future].rows
+                progress(ready, total, "tokenised documents")
+    else:
+        for task in waiting.values():
+            _run_task(task, tokenizer)
+            ready += task.rows
+            progress(ready, total, "tokenised documents")
+    return [read_json(task.folder / _DONE) for task in tasks]
+
+
+def _run_task(task: _Task, tokenizer: Encoder) -> None:
+    unused: Counter[str] = Counter()
+    with atomic_folder(task.folder) as folder:
+        with ExitStack() as stack:
+            writers = {
+                name: stack.enter_context(open_shard(folder, name, tokenizer.vocab_size))
+                for name in sorted(task.config.sources)
+            }
+            with pq.ParquetFile(task.path) as file:
+                row = task.first_row
+                for batch in file.iter_batches(
+                    batch_size=_BATCH_ROWS, row_groups=list(task.groups), columns=list(_COLUMNS)
+                ):
+                    _add_batch(task, batch, tokenizer, writers, unused, row)
+                    row += batch.num_rows
+        shards = {
+            name: writer.entry(name).model_dump(mode="json")
+            for name, writer in writers.items()
+            if writer.documents
+        }
+        write_json(folder / _DONE, {"shards": shards, "unused": dict(unused)})
 
 
 def _add_batch(
-    config: TokensConfig,
+    task: _Task,
     batch: pa.RecordBatch,
     tokenizer: Encoder,
-    writers: dict[str, _SourceWriter],
+    writers: dict[str, ShardWriter],
     unused: Counter[str],
-    path: Path,
     first_row: int,
 ) -> None:
-    sources = batch.column("source").to_pylist()
-    langs = batch.column("lang").to_pylist()
-    texts = batch.column("text").to_pylist()
-    owners: list[str | None] = []
-    for row, (source, lang, text) in enumerate(zip(sources, langs, texts, strict=True)):
-        if not isinstance(source, str) or not isinstance(text, str):
-            field = "source" if not isinstance(source, str) else "text"
-            raise UserError(
-                f"{path}: row {first_row + row}: {field} is not text; build the corpus again"
-            )
-        owner = next((n for n, s in config.sources.items() if s.takes(source, lang)), None)
+    for field in ("source", "text"):
+        column = batch.column(field)
+        empty = column.null_count > 0
+        if empty or not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            row = first_row + (pc.index(column.is_null(), True).as_py() if empty else 0)
+            raise UserError(f"{task.path}: row {row}: {field} is not text; build the corpus again")
+    names = sorted(writers)
+    owners = np.full(batch.num_rows, -1, dtype=np.int64)
+    pairs = zip(batch.column("source").to_pylist(), batch.column("lang").to_pylist(), strict=True)
+    for row, (source, lang) in enumerate(pairs):
+        owner = next((n for n in names if task.config.sources[n].takes(source, lang)), None)
         if owner is None:
             unused[f"{source}/{lang}"] += 1
-        owners.append(owner)
-    taken = [row for row, owner in enumerate(owners) if owner is not None]
-    encoded = tokenizer.encode_batch([texts[row] for row in taken])
-    # BOS as LLaMA: a document's first token then has the same token before it as in evaluation.
-    begins, ends = ([np.int64(i)] for i in (tokenizer.bos_id, tokenizer.eos_id))
-    ids = {
-        row: np.concatenate([begins, np.asarray(found, dtype=np.int64), ends])
-        for row, found in zip(taken, encoded, strict=True)
-    }
-    for row, found in ids.items():
-        if int(found.min()) < 0 or int(found.max()) >= tokenizer.vocab_size:
-            wrong = int(found.min()) if int(found.min()) < 0 else int(found.max())
+        else:
+            owners[row] = names.index(owner)
+    for number, name in enumerate(names):
+        rows = np.flatnonzero(owners == number)
+        if not rows.size:
+            continue
+        texts = batch.column("text").take(pa.array(rows))
+        ids, starts = tokenizer.encode_column(texts)
+        if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < tokenizer.vocab_size:
+            at = int(np.argmax((ids < 0) | (ids >= tokenizer.vocab_size)))
+            row = first_row + int(rows[np.searchsorted(starts, at, side="right") - 1])
             raise UserError(
-                f"{path}: row {first_row + row}: token id {wrong} is outside the vocabulary of"
+                f"{task.path}: row {row}: token id {ids[at]} is outside the vocabulary of"
                 f" {tokenizer.vocab_size:,}; the tokenizer's files do not belong together"
             )
-    for name, writer in writers.items():
-        rows = [row for row in taken if owners[row] == name]
-        if rows:
-            writer.add([ids[row] for row in rows], [len(texts[row].encode()) for row in rows])
+        framed, lengths = frame(ids, starts, tokenizer.bos_id, tokenizer.eos_id)
+        writers[name].add(framed, lengths, pc.binary_length(texts).to_numpy(zero_copy_only=False))
+
+
+def frame(
+    ids: np.ndarray, starts: np.ndarray, bos_id: int, eos_id: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Documents with BOS before and EOS after each, and their lengths.
+
+    BOS as LLaMA: a document's first token then has the same token before it as in evaluation.
+    """
+    lengths = np.diff(starts) + 2
+    ends = np.cumsum(lengths)
+    framed = np.empty(int(ends[-1]), dtype=ids.dtype)
+    inside = np.ones(framed.size, dtype=bool)
+    inside[ends - 1] = inside[ends - lengths] = False
+    framed[inside] = ids
+    framed[ends - lengths], framed[ends - 1] = bos_id, eos_id
+    return framed, lengths
+
+
+# ---------------------------------------------------------------- the folder
+
+
+def _sources(
+    config: TokensConfig, tasks: Sequence[_Task], done: Sequence[dict[str, Any]], out: Path
+) -> dict[str, SourceManifest]:
+    """Link every task's shards into `out`, numbered in the order of the stream."""
+    found: dict[str, SourceManifest] = {}
+    left_over = sorted({name for record in done for name in record["unused"]})
+    for name in sorted(config.sources):
+        shards: list[ShardEntry] = []
+        for task, record in zip(tasks, done, strict=True):
+            if name in record["shards"]:
+                entry = ShardEntry.model_validate(record["shards"][name])
+                entry = entry.model_copy(update={"name": f"{name}-{len(shards):05}"})
+                for kind in KINDS:
+                    _link(task.folder / f"{name}.{kind}", out / f"{entry.name}.{kind}")
+                shards.append(entry)
+        if not shards:
+            raise UserError(
+                f"tokens.sources.{name}: no document has source {config.sources[name].from_}"
+                f" and lang {config.sources[name].lang or 'any'}; documents left over:"
+                f" {', '.join(left_over) or 'no others'}; correct 'from' or 'lang', or leave the"
+                " source out"
+            )
+        found[name] = SourceManifest(shards=tuple(shards))
+    return found
+
+
+def _link(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source`, or a copy where the file system has no links."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -6,7 +6,7 @@ import re
 
 from pydantic import ConfigDict, Field, model_validator
 
-from skywright.config import Config
+from skywright.config import ByteSize, Config, TokenCount
 from skywright.errors import UserError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -16,7 +16,8 @@ class SourceConfig(Config):
     """A token source: documents of these corpus sources, in these languages.
 
     `from` lists values of the corpus column `source`; `lang` lists values of the column `lang`,
-    and without it every language is taken.
+    and without it every language is taken. `expected_tokens` is its size as far as it is known
+    before it is built: the plan is made with it until the shards are there.
     """
 
     # "from" is a Python keyword; recipes write it as it is.
@@ -24,6 +25,7 @@ class SourceConfig(Config):
 
     from_: tuple[str, ...] = Field(alias="from", min_length=1)
     lang: tuple[str, ...] | None = Field(default=None, min_length=1)
+    expected_tokens: TokenCount | None = Field(default=None, ge=1)
 
     def takes(self, source: str, lang: str | None) -> bool:
         """Whether a document of this corpus source and language belongs here."""
@@ -31,9 +33,14 @@ class SourceConfig(Config):
 
 
 class TokensConfig(Config):
-    """Token sources by name. No document may belong to two of them."""
+    """Token sources by name. No document may belong to two of them.
+
+    `shard_bytes`: about how much corpus data (before compression) makes one shard of each
+    source; it decides how the work is cut, not what the streams hold.
+    """
 
     sources: dict[str, SourceConfig] = Field(min_length=1)
+    shard_bytes: ByteSize = Field(default=1 << 30, ge=1)
 
     @model_validator(mode="after")
     def _sources_are_apart(self) -> TokensConfig:

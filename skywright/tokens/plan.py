@@ -4,185 +4,290 @@ Samples are numbered from 0 through all segments. A segment is laid out in block
 number of samples, the last one cut at the segment's end. `apportion` says how many samples of
 each source a block holds, a seeded permutation says where in the block they stand, and a
 counter for each source, going on from segment to segment, says which draw of the source each
-is. The k-th draw of a source is a window of epoch k // windows, in that epoch's own seeded
-order. Nothing depends on batch size, world size or what was read before, and a segment appended
-later changes nothing already read.
+is. A source's windows are read in passes: every window once, in the pass's own seeded order.
+Nothing depends on batch size, world size or what was read before, and a segment appended later
+changes nothing already read.
+
+Counters are kept in tokens, so a segment may have another sample length than the one before.
+Windows of another length do not meet the old ones' edges, so a source then begins a new pass;
+what was left of the old pass counts as read against the epoch cap, so that no text is ever read
+more often than the cap says.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skywright.engine.files import stable_hash
 from skywright.errors import UserError
+from skywright.tokens import order
 from skywright.tokens.apportion import MAX_SAMPLES, apportion
 from skywright.tokens.mixture import SegmentMixture, check_mixture, planned, targets
-from skywright.tokens.permute import block_orders, key_of, permute
+from skywright.tokens.order import key_of
+from skywright.tokens.supply import EpochConfig, Exhaustion, SourceSize, redistribute
 
 Integers = NDArray[np.int64]
 
-MAX_EPOCHS = 5.0  # Skywork-13B report, section 3: no source is read more than five times
-BLOCK_SAMPLES = 64  # laying out a block takes about 20 us (measured, docs/tokens.md)
-_CURVE_POINTS = 20
+ORDER = 2  # raised when the same plan would give another order
+MIN_BLOCK, MAX_BLOCKS = 64, 1 << 17  # samples a block, and blocks a segment, where not given
+
+
+class Places(NamedTuple):
+    """Where samples stand; five arrays of shape (n,).
+
+    segment; source, an index into `Plan.names`; draw, counted in the source's passes of this
+    length; epoch, the number of its pass; window, in the pass's shards.
+    """
+
+    segment: Integers
+    source: Integers
+    draw: Integers
+    epoch: Integers
+    window: Integers
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """A segment laid out: `counts[b, c]` samples of source `columns[c]` in blocks before b."""
+class Counter:
+    """How far a source has been read before a segment.
+
+    length: sample length of its present passes (0: none yet); passes: those begun before them;
+    drawn: samples drawn in the present ones; tokens: read in all; epochs: the same in parts of
+    the source.
+    """
+
+    length: int = 0
+    passes: int = 0
+    drawn: int = 0
+    tokens: int = 0
+    epochs: float = 0.0
+
+    def at_length(self, length: int, windows: int) -> Counter:
+        """The counter when samples of `length` are drawn next; `windows` are the old length's."""
+        if length == self.length or not self.length:
+            return replace(self, length=length)
+        begun = self.passes + -(-self.drawn // windows)
+        return replace(self, length=length, passes=begun, drawn=0)
+
+    def after(self, drawn: int, windows: int) -> Counter:
+        """The counter after `drawn` more samples."""
+        return replace(
+            self,
+            drawn=self.drawn + drawn,
+            tokens=self.tokens + drawn * self.length,
+            epochs=self.epochs + drawn / windows,
+        )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A segment laid out: what each block holds, and where every source's counter stands."""
 
     mixture: SegmentMixture
-    samples: int
+    sequence_tokens: int
     first_sample: int
+    first_token: int
     columns: Integers  # index into Plan.names of each source of the mixture
-    counts: NDArray[np.uint32]  # shape (blocks + 1, columns)
-    drawn_before: Integers  # draws of every source before this segment, shape (names,)
-    key: np.uint64
+    segment: order.Segment
+    before: tuple[Counter, ...]  # of every source, shape (names,)
+    after: tuple[Counter, ...]
+    exhausted: tuple[Exhaustion, ...]
 
     @property
-    def drawn(self) -> Integers:
-        """Draws of every source of the plan in this segment, shape (names,)."""
-        result = np.zeros_like(self.drawn_before)
-        result[self.columns] = self.counts[-1]
-        return result
+    def samples(self) -> int:
+        """Samples of the segment."""
+        return self.segment.samples
+
+    @property
+    def end_sample(self) -> int:
+        """The first sample after the segment."""
+        return self.first_sample + self.samples
+
+    @property
+    def end_token(self) -> int:
+        """Tokens of the run at the segment's end."""
+        return self.first_token + self.samples * self.sequence_tokens
 
 
 class Plan:
     """Which window of which source each sample is, computed before training.
 
-    `sources`: windows of sequence_tokens + 1 tokens in each source (`Shards.windows`).
-    `segments`: objects with `name`, `tokens` and `mixture`; a segment has
-    tokens // sequence_tokens samples. `max_epochs`: how often a source may be read over the
-    whole run. `block_samples`: samples apportioned together; it is part of the order.
-    Raises UserError, with the figure that is wrong, if the plan cannot be carried out.
+    `sources`: what each source holds (`Shards.sizes`). `segments`: name, tokens and mixture; a
+    segment has tokens // sequence_tokens samples. `epochs`: how often sources may be read.
+    `block_samples`: samples apportioned together; without it 64, and more where a segment would
+    have over 2^17 blocks. It is part of the order. Raises UserError, with the figure that is
+    wrong, if the plan cannot be carried out.
     """
 
     def __init__(
         self,
         seed: int,
         sequence_tokens: int,
-        sources: Mapping[str, int],
+        sources: Mapping[str, SourceSize],
         segments: Sequence[SegmentMixture],
-        max_epochs: float = MAX_EPOCHS,
-        block_samples: int = BLOCK_SAMPLES,
+        epochs: EpochConfig | None = None,
+        block_samples: int | None = None,
     ) -> None:
-        if sequence_tokens < 1 or block_samples < 1 or not max_epochs > 0:
+        if sequence_tokens < 1 or (block_samples is not None and block_samples < 1):
             raise UserError(
-                f"plan: sequence_tokens ({sequence_tokens}), block_samples ({block_samples}) and"
-                f" max_epochs ({max_epochs:g}) must be positive"
+                f"plan: sequence_tokens ({sequence_tokens}) and block_samples ({block_samples})"
+                " must be positive"
             )
         if not segments:
             raise UserError("plan: there are no segments; name at least one")
         self.seed = seed
         self.sequence_tokens = sequence_tokens
         self.block_samples = block_samples
-        self.max_epochs = max_epochs
+        self.epochs = epochs or EpochConfig()
         # Sorted, so that the order of a recipe's keys means nothing.
-        self.sources = {name: int(sources[name]) for name in sorted(sources)}
+        self.sources = {name: sources[name] for name in sorted(sources)}
         self.names = tuple(self.sources)
+        for name in self.epochs.by_source:
+            self._known(name, "epochs.by_source")
         self.segments = tuple(segments)
-        self._layouts: list[_Layout] = []
-        seen: set[str] = set()
+        layouts: list[Layout] = []
         for number, segment in enumerate(self.segments):
-            if segment.name in seen:
+            if segment.name in [earlier.name for earlier in self.segments[:number]]:
                 raise UserError(f"segment {segment.name!r}: the name stands twice; rename one")
-            seen.add(segment.name)
-            self._layouts.append(self._lay_out(number, segment))
+            layouts.append(self._lay_out(number, segment, layouts[-1] if layouts else None))
+        self.layouts = tuple(layouts)
         self.first_samples: Integers = np.array(
-            [layout.first_sample for layout in self._layouts] + [self._end(self._layouts[-1])],
-            dtype=np.int64,
+            [0, *(layout.end_sample for layout in layouts)], dtype=np.int64
         )
 
     @property
     def samples(self) -> int:
         """Samples of all segments."""
-        return int(self.first_samples[-1])
+        return self.layouts[-1].end_sample
 
     @property
     def tokens(self) -> int:
-        """Tokens of all segments: samples times sequence_tokens."""
-        return self.samples * self.sequence_tokens
+        """Tokens of all segments: samples times their lengths."""
+        return self.layouts[-1].end_token
 
-    @staticmethod
-    def _end(layout: _Layout) -> int:
-        return layout.first_sample + layout.samples
+    def _known(self, name: str, where: str) -> None:
+        if name not in self.sources:
+            raise UserError(
+                f"{where}: there is no source {name!r}; there are {', '.join(self.names)}"
+            )
 
-    def _lay_out(self, number: int, segment: SegmentMixture) -> _Layout:
+    # ------------------------------------------------------------ laying out
+
+    def _lay_out(self, number: int, segment: SegmentMixture, last: Layout | None) -> Layout:
         check_mixture(segment.name, segment.mixture)
         where = f"segment {segment.name!r}"
         names = sorted(segment.mixture)
-        unknown = [name for name in names if name not in self.sources]
-        if unknown:
-            raise UserError(
-                f"{where}: mixture: there is no source {unknown[0]!r}; there are"
-                f" {', '.join(self.names)}"
-            )
-        samples = segment.tokens // self.sequence_tokens
+        for name in names:
+            self._known(name, f"{where}: mixture")
+        length = segment.sequence_tokens or self.sequence_tokens
+        samples = segment.tokens // length
         if not 1 <= samples <= MAX_SAMPLES:
             raise UserError(
                 f"{where}: tokens: {segment.tokens:,} tokens are {samples:,} samples of"
-                f" {self.sequence_tokens:,} tokens; a segment holds 1 to {MAX_SAMPLES:,}"
+                f" {length:,} tokens; a segment holds 1 to {MAX_SAMPLES:,}"
             )
-        before = self._layouts[-1] if self._layouts else None
-        blocks = -(-samples // self.block_samples)
-        ends = np.minimum(np.arange(1, blocks + 1, dtype=np.int64) * self.block_samples, samples)
-        counts = np.zeros((blocks + 1, len(names)), dtype=np.uint32)
-        counts[1:] = apportion(targets(segment.mixture, samples, ends), ends)
-        layout = _Layout(
+        columns = [self.names.index(name) for name in names]
+        before = list(last.after if last else [Counter()] * len(self.names))
+        for column, name in zip(columns, names, strict=True):
+            source, counter = self.sources[name], before[column]
+            windows = source.windows[counter.length] if counter.length else 0
+            before[column] = counter.at_length(length, windows)
+        block = self.block_samples or MIN_BLOCK
+        while self.block_samples is None and samples > block * MAX_BLOCKS:
+            block *= 2
+        ends = np.minimum(np.arange(1, -(-samples // block) + 1, dtype=np.int64) * block, samples)
+        counts, exhausted = self._apportion(segment, length, ends, columns, before, last)
+        after = list(before)
+        for column, drawn in zip(columns, counts[-1].tolist(), strict=True):
+            windows = self.sources[self.names[column]].windows[length]
+            if drawn:
+                after[column] = before[column].after(drawn, windows)
+        return Layout(
             mixture=segment,
-            samples=samples,
-            first_sample=self._end(before) if before else 0,
-            columns=np.array([self.names.index(name) for name in names], dtype=np.int64),
-            counts=counts,
-            drawn_before=(
-                before.drawn_before + before.drawn
-                if before
-                else np.zeros(len(self.names), dtype=np.int64)
+            sequence_tokens=length,
+            first_sample=last.end_sample if last else 0,
+            first_token=last.end_token if last else 0,
+            columns=np.array(columns, dtype=np.int64),
+            segment=order.Segment(
+                counts=counts,
+                samples=samples,
+                block=block,
+                drawn=np.array([before[c].drawn for c in columns], dtype=np.int64),
+                windows=np.array(
+                    [self.sources[name].windows[length] for name in names], dtype=np.int64
+                ),
+                first_pass=np.array([before[c].passes for c in columns], dtype=np.int64),
+                keys=np.array([self._window_key(name) for name in names], dtype=np.uint64),
+                key=key_of("block", self.seed, number),
             ),
-            key=key_of("block", self.seed, number),
+            before=tuple(before),
+            after=tuple(after),
+            exhausted=tuple(exhausted),
         )
-        self._check_supply(layout, where)
-        return layout
 
-    def _check_supply(self, layout: _Layout, where: str) -> None:
-        drawn = layout.drawn
-        for index, name in enumerate(self.names):
-            windows = self.sources[name]
-            total = int(layout.drawn_before[index] + drawn[index])
-            if drawn[index] and windows < 1:
+    def _window_key(self, name: str) -> np.uint64:
+        return key_of("window", self.seed, self.sources[name].content or name)
+
+    def _apportion(
+        self,
+        segment: SegmentMixture,
+        length: int,
+        ends: Integers,
+        columns: Sequence[int],
+        before: Sequence[Counter],
+        last: Layout | None,
+    ) -> tuple[NDArray[np.uint32], list[Exhaustion]]:
+        """Samples of each source before each block, (blocks + 1, columns), within the caps."""
+        where, samples = f"segment {segment.name!r}", int(ends[-1])
+        wanted = targets(segment.mixture, samples, ends)
+        allowed = np.zeros(len(columns), dtype=np.int64)
+        for at, column in enumerate(columns):
+            name = self.names[column]
+            windows = self.sources[name].windows[length]
+            if windows < 1 and wanted[-1, at] > 0:
                 raise UserError(
-                    f"{where}: mixture: {name}: its share needs {int(drawn[index]):,} samples, but"
-                    f" the source has too few tokens for one of {self.sequence_tokens:,}; leave"
-                    " it out or give it more documents"
+                    f"{where}: mixture: {name}: its share needs {wanted[-1, at]:,.0f} samples, but"
+                    f" the source has too few tokens for one of {length:,}; leave it out or give"
+                    " it more documents"
                 )
-            if drawn[index] and total > self.max_epochs * windows:
-                allowed = int(self.max_epochs * windows)
-                column = int(np.flatnonzero(layout.columns == index)[0])
-                left = allowed - int(layout.drawn_before[index])
-                block = max(int(np.searchsorted(layout.counts[:, column], left, "right")) - 1, 0)
-                at = (layout.first_sample + block * self.block_samples) * self.sequence_tokens
-                raise UserError(
-                    f"{where}: mixture: {name}: it would be read {total / windows:.2f} times"
-                    f" ({total:,} samples of {windows:,} windows), beyond the cap of"
-                    f" {self.max_epochs:g} epochs, which is reached at about {at:,} tokens of the"
-                    " run; lower its share or the segment's tokens, or give it more documents"
-                )
+            passes = self.epochs.cap(name) - before[column].passes
+            allowed[at] = max(0, int(passes * windows + 1e-9) - before[column].drawn)
+        exhausted: list[Exhaustion] = []
+        if self.epochs.exhausted == "redistribute":
+            try:
+                wanted, exhausted = redistribute(wanted, ends, allowed)
+            except UserError as error:
+                raise UserError(f"{where}: {error}") from None
+        counts = np.zeros((len(ends) + 1, len(columns)), dtype=np.uint32)
+        counts[1:] = apportion(wanted, ends)
+        for at in np.flatnonzero(counts[-1] > allowed).tolist():
+            name, column = self.names[columns[at]], columns[at]
+            windows = self.sources[name].windows[length]
+            block = int(np.argmax(counts[:, at] > allowed[at])) - 1
+            samples_before = int(ends[block - 1]) if block else 0
+            place = (last.end_token if last else 0) + samples_before * length
+            total = before[column].drawn + int(counts[-1, at])
+            read = before[column].passes + total / windows
+            raise UserError(
+                f"{where}: mixture: {name}: it would be read {read:.2f} times ({total:,} samples of"
+                f" {windows:,} windows), more than {self.epochs.cap(name):g}, which is reached at"
+                f" about {place:,} tokens; lower its share, shorten the segment, raise the cap, or"
+                " set `exhausted: redistribute`"
+            )
+        return counts, exhausted
 
     # ------------------------------------------------------------ lookup
 
-    def locate(self, samples: ArrayLike) -> tuple[Integers, Integers, Integers]:
-        """Where samples stand: segment index, source index (into `names`), draw of that source.
+    def locate(self, samples: ArrayLike) -> Places:
+        """Where samples stand. `samples`: sample numbers, shape (n,), any order.
 
-        `samples`: sample numbers, shape (n,), any order. Returns three arrays of shape (n,).
         Raises UserError for a number outside the plan.
         """
-        wanted = np.asarray(samples, dtype=np.int64).reshape(-1)
+        wanted = np.ascontiguousarray(samples, dtype=np.int64).reshape(-1)
         if wanted.size and not 0 <= int(wanted.min()) <= int(wanted.max()) < self.samples:
             wrong = int(wanted.min()) if int(wanted.min()) < 0 else int(wanted.max())
             raise UserError(
@@ -190,118 +295,14 @@ class Plan:
                 " append a segment to go on"
             )
         segments = np.searchsorted(self.first_samples, wanted, side="right") - 1
-        sources, draws = np.zeros_like(wanted), np.zeros_like(wanted)
+        result = Places(segments, *(np.empty_like(wanted) for _ in range(4)))
         for number in np.unique(segments):
-            here = np.flatnonzero(segments == number)
-            layout = self._layouts[number]
-            sources[here], draws[here] = self._locate_in(layout, wanted[here] - layout.first_sample)
-        return segments.astype(np.int64), sources, draws
-
-    def _locate_in(self, layout: _Layout, samples: Integers) -> tuple[Integers, Integers]:
-        blocks, index = np.unique(samples // self.block_samples, return_inverse=True)
-        before = layout.counts[blocks].astype(np.int64)
-        upto = np.cumsum(layout.counts[blocks + 1].astype(np.int64) - before, axis=1)
-        orders = block_orders(blocks, upto[:, -1], layout.key)
-        # A block's slots are its sources' draws, source after source; the order mixes them.
-        slots = orders[index, samples % self.block_samples]
-        columns = (slots[:, None] >= upto[index]).sum(axis=1)
-        first_slots = np.where(columns > 0, upto[index, columns - 1], 0)
-        sources = layout.columns[columns]
-        draws = layout.drawn_before[sources] + before[index, columns] + slots - first_slots
-        return sources, draws
-
-    def window(self, source: str | int, draws: ArrayLike) -> tuple[Integers, Integers]:
-        """Epoch and window index of the given draws (0, 1, ...) of a source; same shape.
-
-        In each epoch every window comes exactly once, in that epoch's own order.
-        """
-        name = source if isinstance(source, str) else self.names[source]
-        windows = self.sources[name]
-        wanted = np.asarray(draws, dtype=np.int64)
-        if windows < 1:
-            raise UserError(f"plan: the source {name!r} has no window to draw")
-        epochs = wanted // windows
-        indices = wanted % windows
-        for epoch in np.unique(epochs):
-            here = epochs == epoch
-            key = key_of("window", self.seed, name, int(epoch))
-            indices[here] = permute(indices[here], windows, key)
-        return epochs, indices
-
-    # ------------------------------------------------------------ what it comes to
-
-    def realised(self) -> list[dict[str, Any]]:
-        """For each segment: name, the share each source really gets, and epochs read by its end."""
-        result = []
-        for layout in self._layouts:
-            drawn = layout.drawn
-            total = layout.drawn_before + drawn
-            result.append(
-                {
-                    "name": layout.mixture.name,
-                    "shares": {
-                        self.names[i]: float(drawn[i] / layout.samples) for i in layout.columns
-                    },
-                    # Only sources met so far: a source that a later segment brings must not
-                    # change what is said of this one.
-                    "epochs": {
-                        name: float(total[i] / self.sources[name]) if total[i] else 0.0
-                        for i, name in enumerate(self.names)
-                        if total[i] or i in layout.columns
-                    },
-                }
-            )
+            layout, here = self.layouts[number], segments == number
+            columns, *places = order.locate(layout.segment, wanted[here] - layout.first_sample)
+            result.source[here] = layout.columns[columns]
+            for array, found in zip(result[2:], places, strict=True):
+                array[here] = found
         return result
-
-    def summary(self) -> dict[str, Any]:
-        """The plan as JSON: realised and planned shares, epochs, a curve of up to 20 points.
-
-        A curve point gives each source's realised share in the stretch of whole blocks that
-        ends at `tokens` tokens of the run; a segment of fewer than 20 blocks has one a block.
-        """
-        segments = []
-        for layout, realised in zip(self._layouts, self.realised(), strict=True):
-            segments.append(
-                {
-                    **realised,
-                    "samples": layout.samples,
-                    "tokens": layout.samples * self.sequence_tokens,
-                    "first_sample": layout.first_sample,
-                    "planned": planned(layout.mixture.mixture),
-                    "curve": self._curve(layout),
-                }
-            )
-        return {
-            "seed": self.seed,
-            "sequence_tokens": self.sequence_tokens,
-            "block_samples": self.block_samples,
-            "max_epochs": self.max_epochs,
-            "fingerprint": self.fingerprint(),
-            "segments": segments,
-            "sources": {
-                name: {"tokens": windows * self.sequence_tokens, "windows": windows}
-                for name, windows in self.sources.items()
-            },
-        }
-
-    def _curve(self, layout: _Layout) -> list[dict[str, Any]]:
-        blocks = len(layout.counts) - 1
-        points = min(_CURVE_POINTS, blocks)
-        edges = [math.floor(blocks * point / points) for point in range(points + 1)]
-        curve = []
-        for start, stop in pairwise(edges):
-            inside = layout.counts[stop].astype(np.int64) - layout.counts[start]
-            last = min(stop * self.block_samples, layout.samples)
-            curve.append(
-                {
-                    "tokens": (layout.first_sample + last) * self.sequence_tokens,
-                    "shares": {
-                        self.names[i]: float(count / inside.sum())
-                        for i, count in zip(layout.columns, inside, strict=True)
-                    },
-                }
-            )
-        return curve
 
     def fingerprint(self, samples: int | None = None) -> str:
         """Hash of all that decides the first `samples` samples (default: every one).
@@ -310,17 +311,28 @@ class Plan:
         sources and another epoch cap leave it as it was.
         """
         upto = self.samples if samples is None else samples
-        begun = [layout for layout in self._layouts if layout.first_sample < max(upto, 1)]
+        begun = [layout for layout in self.layouts if layout.first_sample < max(upto, 1)]
         used = sorted({self.names[i] for layout in begun for i in layout.columns})
+        lengths = {layout.sequence_tokens for layout in begun}
         return stable_hash(
             {
-                "order": 1,  # raised when the same plan would give another order
+                "order": ORDER,
                 "seed": self.seed,
-                "sequence_tokens": self.sequence_tokens,
-                "block_samples": self.block_samples,
-                "sources": {name: self.sources[name] for name in used},
+                "sources": {
+                    name: [
+                        self.sources[name].content or name,
+                        {str(n): self.sources[name].windows[n] for n in sorted(lengths)},
+                    ]
+                    for name in used
+                },
                 "segments": [
-                    {"samples": layout.samples, "planned": planned(layout.mixture.mixture)}
+                    {
+                        "samples": layout.samples,
+                        "sequence_tokens": layout.sequence_tokens,
+                        "block_samples": layout.segment.block,
+                        "planned": planned(layout.mixture.mixture),
+                        "exhausted": [[e.column, e.sample] for e in layout.exhausted],
+                    }
                     for layout in begun
                 ],
             }

@@ -1,232 +1,242 @@
 """Token shards on disk: flat token files with document offsets, sealed by a manifest.
 
-A source is three little-endian files: `<source>.bin` (token ids, uint16, or uint32 where the
-vocabulary has more than 65,536 ids; every document begins with BOS and ends with EOS),
-`<source>.offsets` (uint64, first token of each document, and the total at the end) and
-`<source>.bytes` (uint32, UTF-8 bytes of each document). `manifest.json` is written last and tells
-sizes, checksums and the tokenizer.
+A source is one stream of tokens, cut between documents into shards. A shard is three
+little-endian files: `<shard>.bin` (token ids, uint16, or uint32 where the vocabulary has more
+than 65,536 ids; every document begins with BOS, if the manifest names one, and ends with EOS),
+`<shard>.offsets` (uint64, first token of each document, and the total at the end) and
+`<shard>.bytes` (uint32, UTF-8 bytes of each document's text). `manifest.json` is written last and
+tells sizes, checksums and the tokenizer.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from skywright.config import Config
-from skywright.engine.files import read_json, sha256_file
+from skywright.engine.files import sha256_file
 from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
+from skywright.tokens.manifest import (
+    BYTES_DTYPE,
+    KINDS,
+    MANIFEST,
+    OFFSETS_DTYPE,
+    Manifest,
+    ShardEntry,
+    SourceManifest,
+    read_manifest,
+    token_dtype,
+)
+from skywright.tokens.packing import Packing, pack
+from skywright.tokens.remote import Remote, is_remote
+from skywright.tokens.supply import SourceSize, windows_in
 
-MANIFEST = "manifest.json"
-OFFSETS_DTYPE = np.dtype("<u8")
-BYTES_DTYPE = np.dtype("<u4")
-_UINT16_IDS = 65_536  # ids 0..65535 fit a uint16 exactly
 _CHECKED_AT_ONCE = 1 << 24  # tokens looked at together by `check`: 32 or 64 MB
 
-
-def token_dtype(vocab_size: int) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
-    """The narrowest of uint16 and uint32, little-endian, that holds every id."""
-    return np.dtype("<u2") if vocab_size <= _UINT16_IDS else np.dtype("<u4")
-
-
-def windows_in(tokens: int, sequence_tokens: int) -> int:
-    """Windows of sequence_tokens + 1 tokens, one every sequence_tokens, in a flat file.
-
-    Neighbours share one token: it is the last label of one window and the first input of the
-    next, so every token but the first is predicted exactly once an epoch. A rest shorter than
-    a window is not read.
-    """
-    return max(0, (tokens - 1) // sequence_tokens)
-
-
-class FileEntry(Config):
-    """Size and hex SHA-256 of one file."""
-
-    bytes: int
-    sha256: str
-
-
-class SourceManifest(Config):
-    """What one source holds: tokens (BOS and EOS too), documents, UTF-8 bytes of their text."""
-
-    tokens: int
-    documents: int
-    bytes: int
-    dtype: Literal["uint16", "uint32"]
-    files: dict[Literal["bin", "offsets", "bytes"], FileEntry]
-
-
-class Manifest(Config):
-    """The seal of a shard folder.
-
-    `made_from` is the hash of the configuration, the tokenizer and the input files. `unused`
-    counts the documents that no source takes, by "<corpus source>/<language>".
-    """
-
-    format: Literal[1] = 1
-    made_from: str
-    tokenizer_fingerprint: str
-    vocab_size: int
-    bos_id: int
-    eos_id: int
-    sources: dict[str, SourceManifest]
-    unused: dict[str, int]
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Read `folder`/manifest.json; raises UserError if it is absent or not a manifest."""
-    path = Path(folder) / MANIFEST
-    try:
-        return Manifest.model_validate(read_json(path))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; build the tokens first") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not JSON ({error}); build the tokens again") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(key) for key in first["loc"])
-        raise UserError(f"{path}: {where}: {first['msg']}; build the tokens again") from None
+Tokens = NDArray[np.uint16] | NDArray[np.uint32]
+PackingName = Literal["concatenate", "best_fit"]
 
 
 class Shards:
     """Memory-mapped token shards of one folder. Open them with `Shards.open`."""
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, fetch: Callable[[str], Path]) -> None:
         self.folder = folder
         self.manifest = manifest
-        dtype = token_dtype(manifest.vocab_size)
-        self._tokens = {name: self._map(name, "bin", dtype) for name in manifest.sources}
-
-    def _map(self, source: str, kind: str, dtype: np.dtype) -> NDArray:
-        path = self.path(source, kind)
-        if path.stat().st_size == 0:
-            return np.zeros(0, dtype)  # an empty file cannot be mapped
-        return np.memmap(path, dtype=dtype, mode="r")
+        self._fetch = fetch
+        self._parts = cache(self._open_parts)
+        self._offsets = cache(self._open_offsets)
+        self._packing = cache(self._pack)
 
     @classmethod
-    def open(cls, folder: Path, tokenizer_fingerprint: str | None = None) -> Shards:
-        """Map the shards of `folder` after checking every file's size against the manifest.
+    def open(
+        cls, location: Path | str, tokenizer_fingerprint: str | None = None,
+        cache_folder: Path | None = None,
+    ) -> Shards:  # fmt: skip
+        """Open a shard folder, comparing its files' sizes with the manifest.
 
-        With `tokenizer_fingerprint`, shards made by another tokenizer are refused. Raises
-        UserError naming the file and what to do.
+        `location` is a folder, or an address that fsspec knows ("s3://bucket/tokens"): then each
+        file is copied to `cache_folder` when it is first read, and its checksum compared.
+        `tokenizer_fingerprint`, when given, must be the one that the shards were made with.
+        Raises UserError for what is absent, cut short or of another tokenizer.
         """
-        folder = Path(folder)
-        manifest = read_manifest(folder)
-        at = folder / MANIFEST
+        if is_remote(location):
+            remote = Remote(str(location), cache_folder)
+            folder, manifest = remote.folder, read_manifest(remote.manifest())
+            shards = cls(folder, manifest, remote.fetcher(manifest))
+        else:
+            folder = Path(location)
+            manifest = read_manifest(folder / MANIFEST)
+            shards = cls(folder, manifest, lambda name: folder / name)
+            for name, source in manifest.sources.items():
+                for shard in source.shards:
+                    _check_sizes(folder, name, shard, token_dtype(manifest.vocab_size))
         if tokenizer_fingerprint not in (None, manifest.tokenizer_fingerprint):
             raise UserError(
-                f"{at}: tokenizer_fingerprint: these tokens were made by tokenizer"
-                f" {manifest.tokenizer_fingerprint[:16]}, but the tokenizer at hand is"
-                f" {str(tokenizer_fingerprint)[:16]}; build the tokens again with it"
+                f"{folder / MANIFEST}: tokenizer_fingerprint: the shards were made with the"
+                f" tokenizer {manifest.tokenizer_fingerprint[:12]}, not with"
+                f" {str(tokenizer_fingerprint)[:12]}; build the tokens again"
             )
-        dtype = token_dtype(manifest.vocab_size)
-        for name, source in manifest.sources.items():
-            if source.dtype != dtype.name:
-                raise UserError(
-                    f"{at}: sources.{name}.dtype: {source.dtype} does not fit a vocabulary of"
-                    f" {manifest.vocab_size:,} ids ({dtype.name}); build the tokens again"
-                )
-            expected = {
-                "bin": source.tokens * dtype.itemsize,
-                "offsets": (source.documents + 1) * OFFSETS_DTYPE.itemsize,
-                "bytes": source.documents * BYTES_DTYPE.itemsize,
-            }
-            for kind, size in expected.items():
-                _check_size(folder / f"{name}.{kind}", size, f"{name}: {source.tokens:,} tokens")
-        return cls(folder, manifest)
+        return shards
 
-    def path(self, source: str, kind: str) -> Path:
-        """The file of a source: kind is "bin", "offsets" or "bytes"."""
-        return self.folder / f"{source}.{kind}"
+    def source(self, name: str) -> SourceManifest:
+        """The manifest of one source; raises UserError if there is none of this name."""
+        if name not in self.manifest.sources:
+            raise UserError(
+                f"{self.folder}: there is no source {name!r}; there are"
+                f" {', '.join(sorted(self.manifest.sources))}"
+            )
+        return self.manifest.sources[name]
 
-    def tokens(self, source: str) -> NDArray:
-        """All tokens of a source, memory-mapped: shape (tokens,), uint16 or uint32."""
-        return self._tokens[source]
+    def _map(self, shard: ShardEntry, kind: str, dtype: np.dtype) -> NDArray:
+        path = self._fetch(f"{shard.name}.{kind}")
+        if path.stat().st_size == 0:
+            return np.zeros(0, dtype)  # an empty file cannot be mapped
+        return np.memmap(path, dtype=dtype, mode="r").view(np.ndarray)
 
-    def offsets(self, source: str) -> NDArray[np.uint64]:
-        """First token of each document and the total: shape (documents + 1,)."""
-        return self._map(source, "offsets", OFFSETS_DTYPE)
+    def _open_parts(self, source: str) -> tuple[Tokens, ...]:
+        dtype = token_dtype(self.manifest.vocab_size)
+        return tuple(self._map(shard, "bin", dtype) for shard in self.source(source).shards)
+
+    def parts(self, source: str) -> tuple[Tokens, ...]:
+        """All tokens of a source, memory-mapped, a flat uint16 or uint32 array each shard."""
+        return self._parts(source)
+
+    def _open_offsets(self, source: str) -> NDArray[np.int64]:
+        starts, at = [np.zeros(1, dtype=np.int64)], 0
+        for shard in self.source(source).shards:
+            offsets = self._map(shard, "offsets", OFFSETS_DTYPE).astype(np.int64)
+            starts.append(offsets[1:] + at)
+            at += shard.tokens
+        return np.concatenate(starts)
+
+    def offsets(self, source: str) -> NDArray[np.int64]:
+        """First token in the stream of each document, and the total: shape (documents + 1,).
+
+        Held in memory once asked for: 8 bytes a document.
+        """
+        return self._offsets(source)
 
     def document_bytes(self, source: str) -> NDArray[np.uint32]:
         """UTF-8 bytes of each document's text: shape (documents,)."""
-        return self._map(source, "bytes", BYTES_DTYPE)
+        found = [self._map(shard, "bytes", BYTES_DTYPE) for shard in self.source(source).shards]
+        return np.concatenate([np.zeros(0, BYTES_DTYPE), *found])
 
-    def windows(self, sequence_tokens: int) -> dict[str, int]:
-        """Windows of each source at this sequence length: what `Plan` takes as `sources`."""
-        return {
-            name: windows_in(source.tokens, sequence_tokens)
-            for name, source in self.manifest.sources.items()
-        }
+    def documents(self, source: str) -> Iterable[tuple[Tokens, NDArray[np.int64]]]:
+        """The stream in pieces, as exports read it: tokens, and their documents' lengths."""
+        for shard, tokens in zip(self.source(source).shards, self.parts(source), strict=True):
+            offsets: NDArray[np.int64] = self._map(shard, "offsets", OFFSETS_DTYPE).astype(np.int64)
+            yield tokens, offsets[1:] - offsets[:-1]
+
+    def _pack(self, source: str, length: int) -> Packing:
+        return pack(np.diff(self.offsets(source)), length + 1, overlap_tokens=1)
+
+    def packing(self, source: str, length: int) -> Packing:
+        """A source's documents packed into windows of `length` + 1 tokens, held once made."""
+        return self._packing(source, length)
+
+    def sizes(
+        self,
+        lengths: Sequence[int],
+        packing: PackingName = "concatenate",
+        sources: Iterable[str] | None = None,
+    ) -> dict[str, SourceSize]:
+        """What `Plan` takes as `sources` (all, or these), for samples of these lengths."""
+        found = {}
+        for name in self.manifest.sources if sources is None else sources:
+            source = self.source(name)
+            windows = {
+                length: windows_in(source.tokens, length)
+                if packing == "concatenate"
+                else self.packing(name, length).windows
+                for length in lengths
+            }
+            found[name] = SourceSize(source.tokens, windows, source.content)
+        return found
 
     def check(self, progress: Progress = silent) -> None:
         """Read everything: checksums, offsets, ids inside the vocabulary, BOS and EOS.
 
         Raises UserError at the first thing that is wrong.
         """
-        total = sum(f.bytes for s in self.manifest.sources.values() for f in s.files.values())
-        done = 0
-        for name, source in self.manifest.sources.items():
-            for kind, entry in source.files.items():
-                path = self.path(name, kind)
-                if sha256_file(path) != entry.sha256:
-                    raise UserError(
-                        f"{path}: its SHA-256 is not the manifest's, so it was changed or"
-                        " damaged; build the tokens again"
-                    )
-                done += entry.bytes
-                progress(done, total, f"checked {path.name}")
-            self._check_contents(name, source)
+        entries = [
+            (shard, kind, entry)
+            for source in self.manifest.sources.values()
+            for shard in source.shards
+            for kind, entry in shard.files.items()
+        ]
+        total, done = sum(entry.bytes for _, _, entry in entries), 0
+        for shard, kind, entry in entries:
+            path = self._fetch(f"{shard.name}.{kind}")
+            if sha256_file(path) != entry.sha256:
+                raise UserError(
+                    f"{path}: its SHA-256 is not the manifest's, so it was changed or"
+                    " damaged; build the tokens again"
+                )
+            if kind == "bytes":
+                self._check_contents(shard)
+            done += entry.bytes
+            progress(done, total, f"checked {path.name}")
 
-    def _check_contents(self, name: str, source: SourceManifest) -> None:
-        tokens, offsets = self.tokens(name), self.offsets(name)
+    def _check_contents(self, shard: ShardEntry) -> None:
+        tokens = self._map(shard, "bin", token_dtype(self.manifest.vocab_size))
+        offsets = self._map(shard, "offsets", OFFSETS_DTYPE)
+        paths = {kind: self._fetch(f"{shard.name}.{kind}") for kind in KINDS}
         for start in range(0, tokens.size, _CHECKED_AT_ONCE):
             part = tokens[start : start + _CHECKED_AT_ONCE]
             if part.max() >= self.manifest.vocab_size:
                 at = start + int(np.argmax(part >= self.manifest.vocab_size))
                 raise UserError(
-                    f"{self.path(name, 'bin')}: token {at:,} has id {tokens[at]}, beyond the"
+                    f"{paths['bin']}: token {at:,} has id {tokens[at]}, beyond the"
                     f" vocabulary of {self.manifest.vocab_size:,}; build the tokens again"
                 )
         # Offsets are unsigned: compare neighbours, since a difference would wrap around.
         rising = bool((offsets[1:] > offsets[:-1]).all())
-        if int(offsets[0]) != 0 or int(offsets[-1]) != source.tokens or not rising:
+        if int(offsets[0]) != 0 or int(offsets[-1]) != shard.tokens or not rising:
             raise UserError(
-                f"{self.path(name, 'offsets')}: offsets must rise from 0 to {source.tokens:,};"
+                f"{paths['offsets']}: offsets must rise from 0 to {shard.tokens:,};"
                 " build the tokens again"
             )
         first, after = offsets[:-1].astype(np.int64), offsets[1:].astype(np.int64)
-        for at_edge, wanted, said in (
-            (tokens[first], self.manifest.bos_id, "begin with BOS"),
-            (tokens[after - 1], self.manifest.eos_id, "end with EOS"),
+        for places, wanted, said in (
+            (first, self.manifest.bos_id, "begin with BOS"),
+            (after - 1, self.manifest.eos_id, "end with EOS"),
         ):
-            if (at_edge != wanted).any():
-                at = int(np.argmax(at_edge != wanted))
+            wrong = np.zeros(0, bool) if wanted is None else tokens[places] != wanted
+            if wrong.any():
                 raise UserError(
-                    f"{self.path(name, 'bin')}: document {at:,} does not {said} ({wanted});"
-                    " build the tokens again"
+                    f"{paths['bin']}: document {int(np.argmax(wrong)):,} does not {said}"
+                    f" ({wanted}); build the tokens again"
                 )
-        if int(self.document_bytes(name).sum(dtype=np.int64)) != source.bytes:
+        if int(self._map(shard, "bytes", BYTES_DTYPE).sum(dtype=np.int64)) != shard.bytes:
             raise UserError(
-                f"{self.path(name, 'bytes')}: document bytes do not add up to the manifest's"
-                f" {source.bytes:,}; build the tokens again"
+                f"{paths['bytes']}: document bytes do not add up to the manifest's"
+                f" {shard.bytes:,}; build the tokens again"
             )
 
 
-def _check_size(path: Path, expected: int, what: str) -> None:
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError:
-        raise UserError(f"{path}: named by the manifest but absent; build the tokens again") from (
-            None
-        )
-    if size != expected:
-        state = "cut short" if size < expected else "too long"
-        raise UserError(
-            f"{path}: {state}: {size:,} bytes where the manifest ({what}) means {expected:,};"
-            " copy it again or build the tokens again"
-        )
+def _check_sizes(folder: Path, source: str, shard: ShardEntry, dtype: np.dtype) -> None:
+    expected = {
+        "bin": shard.tokens * dtype.itemsize,
+        "offsets": (shard.documents + 1) * OFFSETS_DTYPE.itemsize,
+        "bytes": shard.documents * BYTES_DTYPE.itemsize,
+    }
+    for kind, size in expected.items():
+        path = folder / f"{shard.name}.{kind}"
+        try:
+            found = path.stat().st_size
+        except FileNotFoundError:
+            raise UserError(
+                f"{path}: named by the manifest but absent; build the tokens again"
+            ) from None
+        if found != size:
+            state = "cut short" if found < size else "too long"
+            raise UserError(
+                f"{path}: {state}: {found:,} bytes where the manifest ({source}:"
+                f" {shard.tokens:,} tokens) means {size:,}; copy it again or build the tokens again"
+            )

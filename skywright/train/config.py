@@ -6,7 +6,10 @@ from pydantic import Field, model_validator
 
 from skywright.config import Config, TokenCount
 from skywright.model.hf import Dtype
+from skywright.tokens.infilling import InfillingConfig
 from skywright.tokens.mixture import SegmentMixture
+from skywright.tokens.shards import PackingName
+from skywright.tokens.supply import EpochConfig
 from skywright.train.optimizer import OptimizerConfig
 from skywright.train.precision import Precision
 from skywright.train.schedule import ScheduleConfig
@@ -28,6 +31,15 @@ class TrainConfig(Config):
         default=None, ge=1, description="tokens of one forward pass; None: the global batch at once"
     )
     segments: list[SegmentConfig] = Field(min_length=1)
+    epochs: EpochConfig = EpochConfig()
+    packing: PackingName = Field(
+        default="concatenate",
+        description="windows of the stream wherever documents end, or whole documents and padding",
+    )
+    infilling: dict[str, InfillingConfig] = Field(
+        default={},
+        description="sources whose documents are partly rearranged to fill in the middle",
+    )
     optimizer: OptimizerConfig = OptimizerConfig()
     precision: Precision = "auto"
     threads: int | None = Field(
@@ -51,10 +63,9 @@ class TrainConfig(Config):
     def _fits(self) -> TrainConfig:
         for name in ("global_batch_tokens", "micro_batch_tokens"):
             tokens = getattr(self, name)
-            if tokens is not None and tokens % self.sequence_tokens:
-                raise ValueError(
-                    f"{name} {tokens} is not a multiple of sequence_tokens {self.sequence_tokens}"
-                )
+            for length in self.sequence_lengths:
+                if tokens is not None and tokens % length:
+                    raise ValueError(f"{name} {tokens} is not a multiple of the length {length}")
         if (self.micro_batch_tokens or 0) > self.global_batch_tokens:
             raise ValueError("micro_batch_tokens is larger than global_batch_tokens")
         names = [segment.name for segment in self.segments]
@@ -63,11 +74,12 @@ class TrainConfig(Config):
         return self
 
     @property
-    def batch_samples(self) -> int:
-        """Samples of one optimizer step."""
-        return self.global_batch_tokens // self.sequence_tokens
+    def sequence_lengths(self) -> list[int]:
+        """Every length of samples that a segment has, and the run's own."""
+        own = {s.sequence_tokens for s in self.segments if s.sequence_tokens is not None}
+        return sorted({self.sequence_tokens, *own})
 
     @property
-    def micro_batch_samples(self) -> int:
-        """Samples of one forward pass."""
-        return (self.micro_batch_tokens or self.global_batch_tokens) // self.sequence_tokens
+    def longest_sequence(self) -> int:
+        """Tokens of the longest sample."""
+        return self.sequence_lengths[-1]

@@ -62,9 +62,9 @@ def train(
     model, and if loss or gradient is not finite.
     """
     out, tokenizer_folder = Path(out), Path(tokenizer_folder)
-    if config.sequence_tokens > model_config.context_tokens:
+    if config.longest_sequence > model_config.context_tokens:
         raise UserError(
-            f"sequence_tokens {config.sequence_tokens} is more than the model's context_tokens "
+            f"sequence_tokens {config.longest_sequence} is more than the model's context_tokens "
             f"{model_config.context_tokens}; raise the one or lower the other"
         )
     if loader.plan is not plan:
@@ -84,11 +84,12 @@ def train(
             Journal(out / "metrics.jsonl", run.done) as metrics,
             Journal(out / "validation.jsonl", run.done) as validation,
         ):
-            for number in range(run.done + 1, len(run.steps) + 1):
-                step = run.steps[number]
-                line = run.step(step)
+            ahead = [run.steps[number] for number in range(run.done + 1, len(run.steps) + 1)]
+            batches = loader.batches(step.sample_numbers for step in ahead)
+            for step, batch in zip(ahead, batches, strict=True):
+                line = run.step(step, batch)
                 metrics.write(line)
-                progress(number, len(run.steps), f"loss {line['loss_nats']:.3f}")
+                progress(step.number, len(run.steps), f"loss {line['loss_nats']:.3f}")
                 _periodic(run, step, metrics, validation)
     summary = run.summary()
     write_json(out / "summary.json", summary)
@@ -98,12 +99,11 @@ def train(
 def _periodic(run: Run, step: Step, metrics: Journal, validation: Journal) -> None:
     """What falls due after a step. The checkpoint comes last: it vouches for all the rest."""
     config, end = run.config, step.ends_segment
-    tokens = step.samples * config.sequence_tokens
-    if run.sets and (end or due(step, tokens, config.validate_every)):
+    if run.sets and (end or due(step, config.validate_every)):
         validation.write(run.validate(step))
-    if (end and config.export_at_segment_ends) or due(step, tokens, config.export_every):
+    if (end and config.export_at_segment_ends) or due(step, config.export_every):
         run.export(step)
-    if end or due(step, tokens, config.checkpoint_every):
+    if end or due(step, config.checkpoint_every):
         metrics.sync()
         validation.sync()
         run.save(step)

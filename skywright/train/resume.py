@@ -10,6 +10,7 @@ from skywright.errors import UserError
 from skywright.model.config import ModelConfig
 from skywright.tokens.loader import Loader
 from skywright.tokens.mixture import planned
+from skywright.tokens.plan import ORDER
 from skywright.train.config import TrainConfig
 
 Settings = dict[str, Any]
@@ -46,7 +47,7 @@ def settings_of(
     return {
         "seed": config.seed,
         "global_batch_tokens": config.global_batch_tokens,
-        "micro_batch_tokens": config.micro_batch_samples * config.sequence_tokens,
+        "micro_batch_tokens": config.micro_batch_tokens or config.global_batch_tokens,
         "optimizer": config.optimizer.model_dump(mode="json"),
         "precision": precision,
         "threads": threads,
@@ -57,8 +58,13 @@ def settings_of(
             "seed": plan.seed,
             "sequence_tokens": plan.sequence_tokens,
             "block_samples": plan.block_samples,
+            "order": ORDER,
+            "packing": loader.packing,
+            "infilling": {
+                name: found.model_dump(mode="json") for name, found in loader.infilling.items()
+            },
         },
-        "data": {name: manifest.sources[name].files["bin"].sha256 for name in plan.names},
+        "data": {name: manifest.sources[name].content for name in plan.names},
         "segments": [
             {**segment.model_dump(mode="json", by_alias=True), "mixture": planned(mixed.mixture)}
             for segment, mixed in zip(config.segments, plan.segments, strict=True)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from skywright import checkpoint
@@ -18,7 +17,7 @@ from skywright.model.flops import flops_per_token, parameters
 from skywright.model.hf import TOKENIZER_FILES, TORCH_DTYPES
 from skywright.model.llama import Llama
 from skywright.sets import EvaluationSet
-from skywright.tokens.loader import Loader
+from skywright.tokens.loader import IGNORED, Batch, Loader
 from skywright.train.config import TrainConfig
 from skywright.train.export import export_verified
 from skywright.train.optimizer import MasterAdamW
@@ -51,10 +50,9 @@ class Run:
         self.sets = [s for s in sets if s.purpose == "domain"]
         self.out, self.settings = out, settings
         self.steps = Steps(
-            [segment.name for segment in loader.plan.segments],
-            np.diff(loader.plan.first_samples).tolist(),
-            config.batch_samples,
-            config.sequence_tokens,
+            [layout.samples for layout in loader.plan.layouts],
+            [layout.sequence_tokens for layout in loader.plan.layouts],
+            config.global_batch_tokens,
         )
         self.done = 0
         self.seconds = 0.0
@@ -82,31 +80,31 @@ class Run:
             self.segment_ends = state["segment_ends"]
         self.optimizer.publish()
 
-    def step(self, step: Step) -> dict[str, Any]:
-        """One optimizer step; returns its line of metrics.jsonl.
+    def step(self, step: Step, batch: Batch) -> dict[str, Any]:
+        """One optimizer step on its samples; returns its line of metrics.jsonl.
 
         Raises UserError if the loss or the gradient is not finite; weights are then untouched.
         """
         began = time.perf_counter()
-        batch = self.loader.samples(step.first_sample, step.samples)
-        tokens = step.samples * self.config.sequence_tokens
+        tokens = step.step_tokens
         where = (
             f"step {step.number}, samples {step.first_sample} to "
             f"{step.first_sample + step.samples - 1}"
         )
-        if int(batch.max()) >= self.model_config.vocab_size:
+        highest = int(max(batch.inputs.max(), batch.labels.max()))
+        if highest >= self.model_config.vocab_size:
             raise UserError(
-                f"{where}: token id {int(batch.max())}, but the model has "
+                f"{where}: token id {highest}, but the model has "
                 f"{self.model_config.vocab_size} rows; set its vocab_size to the tokenizer's"
             )
-        loss_sum = 0.0
-        for first in range(0, step.samples, self.config.micro_batch_samples):
-            rows = torch.from_numpy(
-                batch[first : first + self.config.micro_batch_samples].astype(np.int64)
-            )
-            loss = self.model.head(self.model(rows[:, :-1]), rows[:, 1:])
-            # Normalised by the tokens of the whole step: micro-batches change nothing.
-            (loss / tokens).backward()
+        loss_sum, counted = 0.0, int((batch.labels != IGNORED).sum())
+        inputs, labels = torch.from_numpy(batch.inputs), torch.from_numpy(batch.labels)
+        at_once = (self.config.micro_batch_tokens or tokens) // step.sequence_tokens
+        for first in range(0, step.samples, at_once):
+            part = slice(first, first + at_once)
+            loss = self.model.head(self.model(inputs[part]), labels[part])
+            # Normalised by the labels of the whole step: micro-batches change nothing.
+            (loss / counted).backward()
             self.optimizer.accumulate()
             loss_sum += loss.item()
         segment = self.config.segments[step.segment]
@@ -124,7 +122,7 @@ class Run:
             "step": step.number,
             "tokens": step.tokens,
             "segment": segment.name,
-            "loss_nats": loss_sum / tokens,
+            "loss_nats": loss_sum / counted,
             "lr": lr,
             "grad_norm": norm,
             "tokens_per_s": round(tokens / seconds, 1),

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from skywright.errors import UserError
-
 
 @dataclass(frozen=True)
 class Step:
@@ -18,64 +16,68 @@ class Step:
     segment: int
     first_sample: int
     samples: int
+    sequence_tokens: int  # of each sample
     tokens: int
     segment_tokens: int
     ends_segment: bool
+
+    @property
+    def sample_numbers(self) -> range:
+        """The plan's samples that it reads."""
+        return range(self.first_sample, self.first_sample + self.samples)
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of this step alone."""
+        return self.samples * self.sequence_tokens
 
 
 class Steps:
     """All steps of a run, computed on demand from the plan's segments.
 
-    `names` and `samples` are the plan's segments. The last step of a segment takes what is left
-    and may be smaller than `batch_samples`.
+    `samples` and `lengths` are those of the plan's segments: how many, of how many tokens. The
+    last step of a segment takes what is left and may be smaller than `global_batch_tokens`.
     """
 
     def __init__(
-        self,
-        names: Sequence[str],
-        samples: Sequence[int],
-        batch_samples: int,
-        sequence_tokens: int,
+        self, samples: Sequence[int], lengths: Sequence[int], global_batch_tokens: int
     ) -> None:
-        self._batch = batch_samples
-        self._sequence_tokens = sequence_tokens
-        self._samples = list(samples)
+        self._samples, self._lengths = list(samples), list(lengths)
+        self._batches = [global_batch_tokens // length for length in lengths]
+        tokens = [count * length for count, length in zip(samples, lengths, strict=True)]
         self._first_samples = [0, *accumulate(self._samples)]
-        self._first_steps = [1]
-        for name, count in zip(names, self._samples, strict=True):
-            if count < 1:
-                raise UserError(
-                    f"segment {name}: shorter than one sample of {sequence_tokens} tokens; "
-                    "give it more tokens"
-                )
-            self._first_steps.append(self._first_steps[-1] + -(-count // batch_samples))
+        self._first_tokens = [0, *accumulate(tokens)]
+        steps = [-(-n // batch) for n, batch in zip(samples, self._batches, strict=True)]
+        self._first_steps = [1, *accumulate(steps, initial=1)][1:]
 
     def __len__(self) -> int:
         return self._first_steps[-1] - 1
 
     def segment_tokens(self, segment: int) -> int:
         """Tokens of the whole segment."""
-        return self._samples[segment] * self._sequence_tokens
+        return self._samples[segment] * self._lengths[segment]
 
     def __getitem__(self, number: int) -> Step:
         """Step `number`, counted from 1."""
         if not 1 <= number <= len(self):
             raise IndexError(f"step {number} of {len(self)}")
         segment = bisect_right(self._first_steps, number) - 1
-        within = (number - self._first_steps[segment]) * self._batch
-        samples = min(self._batch, self._samples[segment] - within)
-        first = self._first_samples[segment] + within
+        batch, length = self._batches[segment], self._lengths[segment]
+        within = (number - self._first_steps[segment]) * batch
+        samples = min(batch, self._samples[segment] - within)
+        segment_tokens = (within + samples) * length
         return Step(
             number=number,
             segment=segment,
-            first_sample=first,
+            first_sample=self._first_samples[segment] + within,
             samples=samples,
-            tokens=(first + samples) * self._sequence_tokens,
-            segment_tokens=(within + samples) * self._sequence_tokens,
+            sequence_tokens=length,
+            tokens=self._first_tokens[segment] + segment_tokens,
+            segment_tokens=segment_tokens,
             ends_segment=within + samples == self._samples[segment],
         )
 
 
-def due(step: Step, step_tokens: int, every: int | None) -> bool:
-    """Whether a multiple of `every` tokens is reached in this step of `step_tokens` tokens."""
-    return every is not None and step.tokens // every > (step.tokens - step_tokens) // every
+def due(step: Step, every: int | None) -> bool:
+    """Whether a multiple of `every` tokens is reached in this step."""
+    return every is not None and step.tokens // every > (step.tokens - step.step_tokens) // every

@@ -230,3 +230,31 @@ def test_missing_values_are_dashes_not_numbers(tmp_path: Path) -> None:
     page = build(run, tmp_path / "report.html").read_text(encoding="utf-8")
     assert "no interval" in page
     assert "nan" not in Tags(page).text.lower().split()
+
+
+def test_a_plan_is_drawn_before_anything_is_trained(tmp_path: Path) -> None:
+    from skywright.report import plan_page
+    from skywright.tokens import Plan, Ramp, SegmentMixture, SourceSize, summary
+
+    sizes = {name: SourceSize.declared(10**12, [4096]) for name in ("web", "books", "<stem>")}
+    plan = Plan(
+        1,
+        4096,
+        sizes,
+        [
+            SegmentMixture(name="long", tokens=10**12, mixture={"web": 0.6, "books": 0.4}),
+            SegmentMixture(
+                name="short",
+                tokens=10**9,
+                mixture={
+                    "web": 0.6,
+                    "books": 0.4,
+                    "<stem>": Ramp(from_=0.1, to=0.4, mean=0.2),
+                },
+            ),
+        ],
+    )
+    page = plan_page("big", summary(plan), tmp_path / "plan.html").read_text()
+    assert "10.0 % → 40.0 %" in page
+    assert "every segment drawn equally wide" in page
+    assert "<stem>" not in page.split("<script>")[0]

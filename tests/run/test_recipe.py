@@ -9,7 +9,7 @@ import pytest
 from skywright.errors import UserError
 from skywright.run import load_recipe, plan_steps
 from skywright.run.steps import branch_config
-from skywright.tokens import Plan
+from skywright.tokens import Plan, SourceSize
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests/run/tiny.yaml"
@@ -49,7 +49,7 @@ def test_the_shipped_recipes_agree_with_themselves(path: str) -> None:
         ("study.branch_from=segment:x", "study.branch_from: there is no 'segment:x'"),
         ("leak.checkpoints=['segment:x']", "leak.checkpoints: there is no 'segment:x'"),
         ("train.optimizer.betas=[0.9, 1]", "train.optimizer.betas.1: Input should be less than 1"),
-        ("train.global_batch_tokens=1000", "not a multiple of sequence_tokens"),
+        ("train.global_batch_tokens=1000", "not a multiple of the length"),
     ],
 )
 def test_parts_that_do_not_agree_are_named_with_the_file(override: str, message: str) -> None:
@@ -89,6 +89,6 @@ def test_a_dry_run_says_what_only_and_from_would_run(tmp_path: Path) -> None:
 def test_a_branch_that_reads_its_source_too_often_is_refused_before_training() -> None:
     recipe = load_recipe(TINY, ["study.tokens=10M"])
     branch = branch_config(recipe.train, recipe.study)
-    windows = {"stem": 400}
+    stem = SourceSize.declared(400 * branch.sequence_tokens, [branch.sequence_tokens])
     with pytest.raises(UserError, match="branch"):
-        Plan(branch.seed, branch.sequence_tokens, windows, branch.segments)
+        Plan(branch.seed, branch.sequence_tokens, {"stem": stem}, branch.segments)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import sentencepiece
 from hypothesis import given, settings
@@ -199,6 +201,16 @@ def test_no_text_makes_a_special_id(grown, grown_model, text):
     text = f"<s>{text}</s><unk><|reserved_0|><|reserved_16|>"
     for ids in (grown.encode(text).tolist(), grown_model.encode(text)):
         assert not set(ids) & {0, 1, 2, *grown.reserved_ids}
+
+
+@settings(max_examples=200, deadline=None)
+@given(texts=st.lists(MIXED, max_size=4))
+def test_whole_columns_are_encoded_to_the_same_ids(grown, texts):
+    ids, starts = grown.encode_column(pa.array(texts, pa.string()))
+    expected = [found.tolist() for found in grown.encode_batch(texts)]
+    assert [ids[a:b].tolist() for a, b in itertools.pairwise(starts)] == expected
+    sizes = [len(text.replace("▁", " ").encode()) for text in texts]  # the mark becomes a space
+    assert grown.text_bytes(ids, np.diff(starts)).tolist() == sizes
 
 
 def test_transformers_reads_the_folder_and_gives_the_same_ids(grown_folder, grown, documents):

@@ -59,6 +59,10 @@ class SmallTokenizer:
         found = self._model.encode_batch(texts, add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.int32) for encoding in found]
 
+    def encode_column(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+        found = self.encode_batch(texts.to_pylist())
+        return np.concatenate(found), np.cumsum([0, *map(len, found)])
+
 
 def write_documents(path: Path, rows: list[dict]) -> Path:
     filled = [

@@ -11,12 +11,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from skywright.errors import UserError
 from skywright.tokens import Shards, TokensConfig, build
-from skywright.tokens.shards import token_dtype, windows_in
+from skywright.tokens.manifest import token_dtype
+from skywright.tokens.supply import windows_in
 from tests.tokens.conftest import SmallTokenizer, write_documents
 
 CONFIG = TokensConfig.model_validate(
@@ -31,7 +33,12 @@ CONFIG = TokensConfig.model_validate(
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    files = [path for path in folder.iterdir() if path.is_file()]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def whole(shards: Shards, source: str) -> np.ndarray:
+    return np.concatenate(shards.parts(source))
 
 
 @pytest.fixture
@@ -60,7 +67,7 @@ def test_shards_hold_every_document_of_their_source_in_order(
             np.concatenate([[tokenizer.bos_id], ids, [tokenizer.eos_id]])
             for ids in tokenizer.encode_batch(texts)
         ]
-        assert np.array_equal(shards.tokens(source), np.concatenate(expected))
+        assert np.array_equal(whole(shards, source), np.concatenate(expected))
         offsets = np.concatenate([[0], np.cumsum([ids.size for ids in expected])])
         assert np.array_equal(shards.offsets(source), offsets)
         assert shards.document_bytes(source).tolist() == [len(t.encode()) for t in texts]
@@ -72,9 +79,10 @@ def test_shards_hold_every_document_of_their_source_in_order(
 
 def test_files_are_flat_little_endian(built: Path) -> None:
     shards = Shards.open(built)
-    raw = np.frombuffer((built / "en.bin").read_bytes(), dtype="<u2")
-    assert np.array_equal(raw, shards.tokens("en"))
-    assert shards.manifest.sources["en"].dtype == "uint16"
+    raw = np.frombuffer((built / "en-00000.bin").read_bytes(), dtype="<u2")
+    (part,) = shards.parts("en")
+    assert np.array_equal(raw, part)
+    assert part.dtype == np.uint16
 
 
 def test_the_order_of_the_list_and_a_second_build_change_no_byte(
@@ -134,20 +142,89 @@ def test_a_killed_build_leaves_no_manifest_and_ends_with_the_same_bytes(
     assert hashes(out) == hashes(built)
 
 
+# ------------------------------------------------------------ tasks
+
+
+SMALL_SHARDS = CONFIG.model_copy(update={"shard_bytes": 1})
+
+
+@pytest.fixture
+def many(rows: dict, tmp_path: Path) -> list[Path]:
+    """The documents in four files of several row groups each, as a large corpus has them."""
+    paths = []
+    for number, part in enumerate(rows.values()):
+        path = write_documents(tmp_path / f"documents-{number}.parquet", part)
+        pq.write_table(pq.read_table(path), path, row_group_size=25)
+        paths.append(path)
+    return paths
+
+
+def test_several_shards_hold_the_stream_of_one(
+    built: Path, many: list[Path], tokenizer: SmallTokenizer, tmp_path: Path
+) -> None:
+    build(SMALL_SHARDS, many, tokenizer, tmp_path / "small")
+    small, large = Shards.open(tmp_path / "small"), Shards.open(built)
+    small.check()
+    for source in large.manifest.sources:
+        assert [s.documents for s in small.manifest.sources[source].shards] == [25, 25, 10]
+        assert np.array_equal(whole(small, source), whole(large, source))
+        assert np.array_equal(small.offsets(source), large.offsets(source))
+        assert np.array_equal(small.document_bytes(source), large.document_bytes(source))
+
+
+def test_the_number_of_workers_changes_no_byte(
+    many: list[Path], tokenizer: SmallTokenizer, tmp_path: Path
+) -> None:
+    build(SMALL_SHARDS, many, tokenizer, tmp_path / "one")
+    build(SMALL_SHARDS, many, tokenizer, tmp_path / "two", workers=2)
+    assert hashes(tmp_path / "one") == hashes(tmp_path / "two")
+
+
+def test_one_more_file_runs_its_own_tasks_alone(
+    many: list[Path], tokenizer: SmallTokenizer, tmp_path: Path
+) -> None:
+    tasks = tmp_path / "tasks"
+    build(SMALL_SHARDS, many[:3], tokenizer, tmp_path / "three", tasks=tasks)
+    before = {path: path.stat().st_mtime_ns for path in tasks.rglob("*")}
+    build(SMALL_SHARDS, many, tokenizer, tmp_path / "four", tasks=tasks)
+    after = {path: path.stat().st_mtime_ns for path in tasks.rglob("*")}
+    assert {path: after[path] for path in before} == before
+    assert len({path.parent for path in after if path.name == "task.json"}) == 3 * 3 + 3
+    assert (
+        hashes(tmp_path / "four").items()
+        >= {
+            name: found
+            for name, found in hashes(tmp_path / "three").items()
+            if name.endswith("bin")
+        }.items()
+    )
+
+
+def test_what_is_expected_of_a_source_is_no_part_of_its_shards(
+    built: Path, documents: list[Path], tokenizer: SmallTokenizer
+) -> None:
+    told = CONFIG.model_dump(by_alias=True)
+    told["sources"]["zh"]["expected_tokens"] = "2T"
+    build(TokensConfig.model_validate(told), documents, tokenizer, built)
+
+
+# ------------------------------------------------------------ documents of all kinds
+
+
 def test_a_vocabulary_beyond_65536_ids_takes_uint32(tmp_path: Path) -> None:
     class Wide:
         vocab_size, bos_id, eos_id, fingerprint = 65_537, 1, 65_536, "wide"
 
-        def encode_batch(self, texts: list[str]) -> list[np.ndarray]:
-            return [np.array([7, 65_535], dtype=np.int32) for _ in texts]
+        def encode_column(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+            return np.tile([7, 65_535], len(texts)), np.arange(len(texts) + 1) * 2
 
     path = write_documents(tmp_path / "a.parquet", [{"source": "code", "lang": "x", "text": "a"}])
     config = TokensConfig.model_validate({"sources": {"code": {"from": ["code"]}}})
     build(config, [path], Wide(), tmp_path / "out")
     shards = Shards.open(tmp_path / "out")
     shards.check()
-    assert (tmp_path / "out" / "code.bin").stat().st_size == 16
-    assert shards.tokens("code").tolist() == [1, 7, 65_535, 65_536]
+    assert (tmp_path / "out" / "code-00000.bin").stat().st_size == 16
+    assert whole(shards, "code").tolist() == [1, 7, 65_535, 65_536]
     assert (token_dtype(65_536).name, token_dtype(65_537).name) == ("uint16", "uint32")
 
 
@@ -158,7 +235,7 @@ def test_an_empty_document_is_bos_and_eos(tokenizer: SmallTokenizer, tmp_path: P
     shards = Shards.open(tmp_path / "out")
     shards.check()
     assert shards.document_bytes("code").tolist() == [0, 5, 0]
-    assert shards.tokens("code")[:2].tolist() == [tokenizer.bos_id, tokenizer.eos_id]
+    assert whole(shards, "code")[:2].tolist() == [tokenizer.bos_id, tokenizer.eos_id]
 
 
 def test_windows_share_one_token() -> None:
@@ -173,7 +250,7 @@ def test_an_id_beyond_the_vocabulary_stops_the_build(
 ) -> None:
     class Broken:
         vocab_size, bos_id, eos_id, fingerprint = 300, 1, 0, "broken"
-        encode_batch = tokenizer.encode_batch
+        encode_column = tokenizer.encode_column
 
     with pytest.raises(UserError, match=r"parquet: row \d+: token id \d+ is outside .* 300"):
         build(CONFIG, documents, Broken(), tmp_path / "out")
@@ -182,34 +259,36 @@ def test_an_id_beyond_the_vocabulary_stops_the_build(
 
 @pytest.mark.parametrize("kind", ["bin", "offsets", "bytes"])
 def test_a_shard_cut_short_is_refused(built: Path, kind: str) -> None:
-    path = built / f"zh.{kind}"
+    path = built / f"zh-00000.{kind}"
     os.truncate(path, path.stat().st_size - 2)
-    with pytest.raises(UserError, match=rf"zh\.{kind}: cut short"):
+    with pytest.raises(UserError, match=rf"zh-00000\.{kind}: cut short"):
         Shards.open(built)
 
 
 def test_an_absent_shard_is_refused(built: Path) -> None:
-    (built / "en.bin").unlink()
-    with pytest.raises(UserError, match=r"en\.bin: named by the manifest but absent"):
+    (built / "en-00000.bin").unlink()
+    with pytest.raises(UserError, match=r"en-00000\.bin: named by the manifest but absent"):
         Shards.open(built)
 
 
 def test_a_changed_byte_is_found_by_the_check(built: Path) -> None:
-    with open(built / "code.bin", "r+b") as stream:
+    with open(built / "code-00000.bin", "r+b") as stream:
         stream.seek(100)
         byte = stream.read(1)
         stream.seek(100)
         stream.write(bytes([byte[0] ^ 1]))
     shards = Shards.open(built)
-    with pytest.raises(UserError, match=r"code\.bin: its SHA-256"):
+    with pytest.raises(UserError, match=r"code-00000\.bin: its SHA-256"):
         shards.check()
 
 
 def reseal(folder: Path, source: str, kind: str) -> None:
     """Give the manifest the checksum of a changed file, so that only the contents are wrong."""
     manifest = json.loads((folder / "manifest.json").read_text())
-    data = (folder / f"{source}.{kind}").read_bytes()
-    manifest["sources"][source]["files"][kind]["sha256"] = hashlib.sha256(data).hexdigest()
+    data = (folder / f"{source}-00000.{kind}").read_bytes()
+    manifest["sources"][source]["shards"][0]["files"][kind]["sha256"] = hashlib.sha256(
+        data
+    ).hexdigest()
     change_manifest(folder, **manifest)
 
 
@@ -227,7 +306,7 @@ def test_contents_that_contradict_the_format_are_found(
     built: Path, kind: str, position: int, value: int, message: str
 ) -> None:
     dtype = {"bin": "<u2", "offsets": "<u8", "bytes": "<u4"}[kind]
-    path = built / f"en.{kind}"
+    path = built / f"en-00000.{kind}"
     array = np.frombuffer(path.read_bytes(), dtype).copy()
     array[position] = value
     path.write_bytes(array.tobytes())
@@ -237,15 +316,15 @@ def test_contents_that_contradict_the_format_are_found(
 
 
 def test_another_tokenizer_is_refused(built: Path) -> None:
-    with pytest.raises(UserError, match="made by tokenizer"):
+    with pytest.raises(UserError, match="made with the tokenizer"):
         Shards.open(built, "0" * 64)
 
 
 def test_a_manifest_that_does_not_match_is_refused(built: Path) -> None:
     manifest = json.loads((built / "manifest.json").read_text())
-    manifest["sources"]["zh"]["tokens"] += 1
+    manifest["sources"]["zh"]["shards"][0]["tokens"] += 1
     change_manifest(built, **manifest)
-    with pytest.raises(UserError, match=r"zh\.bin: cut short"):
+    with pytest.raises(UserError, match=r"zh-00000\.bin: cut short"):
         Shards.open(built)
 
 
@@ -253,7 +332,8 @@ def test_a_manifest_that_does_not_match_is_refused(built: Path) -> None:
     ("text", "message"),
     [
         ("{", "not JSON"),
-        ('{"format": 1}', "made_from: Field required"),
+        ('{"format": 2}', "made_from: Field required"),
+        ('{"format": 1}', "written by an earlier version"),
         (None, "no such file; build the tokens first"),
     ],
 )
@@ -266,7 +346,7 @@ def test_a_manifest_that_is_none_is_refused(tmp_path: Path, text: str | None, me
 
 def test_a_dtype_that_does_not_fit_the_vocabulary_is_refused(built: Path) -> None:
     change_manifest(built, vocab_size=70_000)
-    with pytest.raises(UserError, match="uint16 does not fit a vocabulary of 70,000"):
+    with pytest.raises(UserError, match=r"\.bin: cut short: .* means"):
         Shards.open(built)
 
 

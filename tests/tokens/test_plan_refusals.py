@@ -7,7 +7,7 @@ import pytest
 
 from skywright.errors import UserError
 from skywright.tokens import Plan
-from tests.tokens.test_plan import SKYWORK, SOURCES, ramp, segment, skywork_plan
+from tests.tokens.test_plan import SKYWORK, SOURCES, ramp, segment, sizes, skywork_plan
 
 
 def refusal(**changes: object) -> str:
@@ -21,9 +21,9 @@ def test_the_epoch_cap_is_refused_with_the_figure_and_the_place() -> None:
     assert "segment 'stem': mixture: zh" in message
     assert "5.80 times (5,805 samples of 1,000 windows)" in message
     at = int(message.split("reached at about ")[1].split(" tokens")[0].replace(",", ""))
-    _, sources, draws = skywork_plan(max_epochs=9).locate(np.arange(12_210))
+    places = skywork_plan(max_epochs=9).locate(np.arange(12_210))
     zh = sorted(SOURCES).index("zh")
-    really = int(np.flatnonzero((sources == zh) & (draws == 5000))[0])
+    really = int(np.flatnonzero((places.source == zh) & (places.draw == 5000))[0])
     assert at <= really <= at + 64
 
 
@@ -46,7 +46,7 @@ def test_a_source_with_too_few_tokens_for_its_share_is_refused() -> None:
         ({"zh": 1.0, "en": ramp(0.1, 1.4, 0.2)}, "en: 1.4 is not a share"),
         (
             {"zh": 1.0, "en": ramp(0.1, 0.6, 0.3), "code": ramp(0.2, 0.7, 0.3)},
-            "the ramps en, code take 1.3 of the tokens at 100% of the segment",
+            "the ramps code, en take 1.3 of the tokens at 100% of the segment",
         ),
         ({"en": ramp(0.1, 0.6, 0.3)}, "sum to 0.1 at 0% of the segment, and no other source"),
         (
@@ -73,11 +73,11 @@ def test_unknown_sources_short_segments_and_twice_the_name_are_refused() -> None
     assert "there is no source 'fresh'; there are code, en" in refusal(sources=sources)
     assert "are 0 samples of 5,000 tokens" in refusal(sequence_tokens=5000)
     with pytest.raises(UserError, match="'one': the name stands twice"):
-        Plan(1, 1, SOURCES, [SKYWORK[0], SKYWORK[0]])
+        Plan(1, 1, sizes(SOURCES), [SKYWORK[0], SKYWORK[0]])
     with pytest.raises(UserError, match="no segments"):
-        Plan(1, 1, SOURCES, [])
+        Plan(1, 1, sizes(SOURCES), [])
     with pytest.raises(UserError, match="must be positive"):
-        Plan(1, 0, SOURCES, SKYWORK)
+        Plan(1, 0, sizes(SOURCES), SKYWORK)
 
 
 @pytest.mark.parametrize("wrong", [-1, 12_210])

@@ -124,7 +124,7 @@ class Small:
         plan = Plan(
             plan_seed,
             config.sequence_tokens,
-            shards.windows(config.sequence_tokens),
+            shards.sizes(config.sequence_lengths),
             config.segments,
         )
         loader = Loader(shards, plan)

@@ -182,11 +182,12 @@ class _Broken:
         self._loader, self._at, self._token = loader, at, token
         self.plan, self.shards = loader.plan, loader.shards
 
-    def samples(self, first, count):
-        rows = self._loader.samples(first, count)
-        if first <= self._at < first + count:
-            rows[self._at - first] = self._token
-        return rows
+    def batches(self, samples):
+        for numbers in samples:
+            batch = self._loader.batch(numbers)
+            if self._at in numbers:
+                batch.inputs[self._at - numbers[0]] = self._token
+            yield batch
 
 
 def test_ids_beyond_the_vocabulary_are_refused_by_step_and_sample(small, tmp_path):
@@ -257,7 +258,7 @@ def test_schedules_that_contradict_themselves_are_refused(change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"global_batch_tokens": 250}, "not a multiple of sequence_tokens"),
+        ({"global_batch_tokens": 250}, "not a multiple of the length"),
         ({"micro_batch_tokens": 512}, "larger than global_batch_tokens"),
         ({"segments": [SEGMENTS[0], SEGMENTS[0]]}, "share a name"),
     ],

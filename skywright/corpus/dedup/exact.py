@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from skywright.corpus import fold, kernels
-from skywright.corpus.kernels import compiled
+from skywright.engine.compiled import compiled
 
 VERSION = f"content-hash/v1 {fold.VERSION}"
 HASH_BYTES = 16

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from skywright.corpus.dedup.shingles import flatten
-from skywright.corpus.kernels import compiled
+from skywright.engine.compiled import compiled
 
 VERSION = "minhash/v1"
 NO_SHINGLES = np.uint64(0)

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from skywright.corpus import kernels
-from skywright.corpus.kernels import compiled
+from skywright.engine.compiled import compiled
 from skywright.errors import UserError
 
 VERSION = f"shingles/v1 {kernels.TOKENS_VERSION}"

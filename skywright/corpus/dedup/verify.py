@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from skywright.corpus.dedup.shingles import flatten
-from skywright.corpus.kernels import compiled
+from skywright.engine.compiled import compiled
 
 REMOVALS = pa.schema(
     [

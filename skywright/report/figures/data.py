@@ -5,6 +5,10 @@ Shares of the whole run are segment shares weighted by the tokens of the segment
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from skywright.report.records import Plan, Waterfall
 from skywright.report.text import MINUS, count, decimal, quantity, share, shorten, size
 from skywright.report.theme import (
@@ -20,6 +24,9 @@ from skywright.report.theme import (
     stripes,
     tokens_axis,
 )
+
+_SHORT = 0.1  # of the run: a segment shorter than that could not be read on an axis of tokens
+_LABELLED = 0.025  # of the run: smaller parts of the ring have no label, the table tells them
 
 
 def corpus_funnel(waterfall: Waterfall) -> Figure:
@@ -111,7 +118,10 @@ def mixture_pie(plan: Plan) -> Figure:
             "colors": [colour(index) for index in range(len(sources))],
             "line": {"color": "#fff", "width": 1.5},
         },
-        texttemplate="%{text}<br>%{percent:.1%}",
+        texttemplate=[
+            "%{text}<br>%{percent:.1%}" if tokens >= _LABELLED * whole else ""
+            for _, tokens in sources
+        ],
         textposition="outside",
         textfont={"size": 12},
         customdata=[
@@ -135,13 +145,30 @@ def mixture_pie(plan: Plan) -> Figure:
     )
 
 
+def _even(spans: list[tuple[str, float, float]]) -> dict[str, Any]:
+    """An axis of tokens on which every segment is equally wide."""
+    bounds = [0.0, *(last for _, _, last in spans)]
+    return axis(
+        "training tokens, every segment drawn equally wide",
+        range=[0, len(spans)],
+        tickvals=list(range(len(bounds))),
+        ticktext=[quantity(bound) for bound in bounds],
+    )
+
+
 def mixture_area(plan: Plan) -> Figure:
-    """Shares of the sources along the run."""
+    """Shares of the sources along the run; a short segment is drawn as wide as the others."""
     sources = sources_by_tokens(plan)
     spans = _spans(plan)
     total = spans[-1][2] if spans else 0.0
+    even = min(last - first for _, first, last in spans) < _SHORT * total if spans else False
+    edges = np.array([0.0, *(last for _, _, last in spans)])
+
+    def place(tokens: float) -> float:
+        return float(np.interp(tokens, edges, np.arange(len(edges)))) if even else tokens
+
     figure = canvas(
-        xaxis=tokens_axis(range=[0, total]),
+        xaxis=_even(spans) if even else tokens_axis(range=[0, total]),
         yaxis=axis("share of tokens", range=[0, 1], tickformat=".0%"),
         hovermode="x unified",
     )
@@ -150,12 +177,12 @@ def mixture_area(plan: Plan) -> Figure:
         ends = [(point.tokens, point.shares) for point in segment.curve] or [(last, segment.shares)]
         starts = [first, *(end for end, _ in ends[:-1])]
         middles = [((start + end) / 2, s) for start, (end, s) in zip(starts, ends, strict=True)]
-        # Stacks want rising x: a segment starts a millionth of the run after its bound.
-        points += [(first + 1e-6 * total, ends[0][1]), *middles, (last, ends[-1][1])]
+        # Stacks want rising x: a segment starts a millionth of its length after its bound.
+        points += [(first + 1e-6 * (last - first), ends[0][1]), *middles, (last, ends[-1][1])]
     for index, (source, _) in enumerate(sources):
         figure.add_scatter(
             name=plain(source),
-            x=[at for at, _ in points],
+            x=[place(at) for at, _ in points],
             y=[shares.get(source, 0.0) for _, shares in points],
             stackgroup="mixture",
             mode="lines",
@@ -163,7 +190,7 @@ def mixture_area(plan: Plan) -> Figure:
             fillcolor=colour(index),
             hovertemplate="%{y:.1%}",
         )
-    segment_marks(figure, spans)
+    segment_marks(figure, [(name, place(first), place(last)) for name, first, last in spans])
     ramps = [
         f"{source} goes from {share(planned[0])} to {share(planned[1])} in {segment.name}"
         for segment in plan.segments
