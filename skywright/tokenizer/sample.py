@@ -67,10 +67,11 @@ def shares(
     waiting = {group for group in available if available[group] and weights.get(group, 0) > 0}
     left = total
     while waiting:
-        unit = left / sum(weights[group] for group in sorted(waiting))
-        full = {group for group in waiting if available[group] <= unit * weights[group]}
+        whole = sum(weights[group] for group in sorted(waiting))
+        share = {group: left * (weights[group] / whole) for group in waiting}
+        full = {group for group in waiting if available[group] <= share[group]}
         for group in full or waiting:
-            result[group] = available[group] if full else int(unit * weights[group])
+            result[group] = available[group] if full else int(share[group])
         left -= sum(result[group] for group in full)
         waiting = waiting - full if full else set()
     return result

@@ -6,7 +6,7 @@ import random
 
 import pytest
 import sentencepiece
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -87,6 +87,7 @@ def test_shares_follow_the_weights_and_pass_on_what_is_missing():
     ),
     st.integers(1, 20_000),
 )
+@example({"a": 2}, {"a": 5e-324}, 1)
 def test_shares_never_pass_the_total_or_what_there_is(available, weights, total):
     found = shares(available, weights, total)
     assert set(found) == set(available)
