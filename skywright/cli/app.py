@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from skywright.cli import corpus, evaluate, leak, report, run, study, tokenizer, tokens, train
+from skywright.cli import (
+    corpus,
+    estimate,
+    evaluate,
+    leak,
+    report,
+    run,
+    study,
+    tokenizer,
+    tokens,
+    train,
+)
 
 app = typer.Typer(
     help="From raw web pages to a measured bilingual base language model, from one recipe file.",
@@ -18,6 +29,9 @@ app.add_typer(corpus.app, name="corpus")
 app.add_typer(tokenizer.app, name="tokenizer")
 app.add_typer(tokens.app, name="tokens")
 app.command("train", epilog="Example: skywright train recipes/laptop.yaml")(train.train)
+app.command("estimate", epilog="Example: skywright estimate --model skywork-13b --layout all")(
+    estimate.estimate
+)
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(leak.app, name="leak")
 app.add_typer(study.app, name="study")

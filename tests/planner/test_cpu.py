@@ -1,0 +1,173 @@
+"""Runs on a processor: what is kept is what autograd keeps, and the peak is what a run reaches."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skywright.model.config import ModelConfig
+from skywright.model.flops import flops_per_token, parameters
+from skywright.model.llama import Llama
+from skywright.model.rotary import rotary_tables
+from skywright.planner import HardwareConfig, Workload
+from skywright.planner.cpu import (
+    EXPORT_BYTES,
+    EXPORT_FACTOR,
+    ends_kept_bytes,
+    layer_kept_bytes,
+    peak_memory,
+    precision_on,
+    step_seconds,
+)
+from skywright.planner.shape import Shape
+
+ROOT = Path(__file__).parents[2]
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def kept_by_autograd(model: ModelConfig, sequences: int, tokens: int, dtype: torch.dtype) -> int:
+    """Bytes that a forward pass with its loss keeps, the weights themselves left out."""
+    llama = Llama(model).to(dtype)
+    llama.initialise(0)
+    weights = {p.untyped_storage().data_ptr() for p in llama.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    ids = torch.randint(0, model.vocab_size, (sequences, tokens + 1))
+    rotary_tables.cache_clear()
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = llama.head(llama(ids[:, :-1]), ids[:, 1:])
+    assert loss.requires_grad  # the graph, and with it every block counted, is alive until here
+    return sum(kept.values())
+
+
+@settings(max_examples=12)
+@given(
+    precision=st.sampled_from(["bf16", "fp32"]),
+    layers=st.integers(1, 3),
+    kv_heads=st.sampled_from([1, 2, 4]),
+    ffn=st.sampled_from([96, 160]),
+    sequences=st.integers(1, 3),
+    tokens=st.sampled_from([64, 100, 192]),
+    tied=st.booleans(),
+)
+def test_what_is_kept_is_what_autograd_keeps(
+    precision, layers: int, kv_heads: int, ffn: int, sequences: int, tokens: int, tied: bool
+) -> None:
+    model = ModelConfig(
+        vocab_size=300, hidden=64, layers=layers, heads=4, kv_heads=kv_heads, ffn_hidden=ffn,
+        context_tokens=256, tie_embeddings=tied,
+    )  # fmt: skip
+    shape, count = Shape.of(model), sequences * tokens
+    planned = layers * count * layer_kept_bytes(shape, tokens, precision)
+    planned += ends_kept_bytes(shape, count, tokens, precision)
+    measured = kept_by_autograd(model, sequences, tokens, DTYPES[precision])
+    assert planned == pytest.approx(measured, rel=0.005)
+
+
+def test_long_sequences_keep_no_probabilities() -> None:
+    model = ModelConfig(
+        vocab_size=300, hidden=64, layers=1, heads=4, ffn_hidden=96, context_tokens=2048
+    )
+    shape = Shape.of(model)
+    planned = 1100 * layer_kept_bytes(shape, 1100, "fp32")
+    planned += ends_kept_bytes(shape, 1100, 1100, "fp32")
+    measured = kept_by_autograd(model, 1, 1100, torch.float32)
+    assert planned == pytest.approx(measured, rel=0.005)
+
+
+MIDDLE = ModelConfig(
+    vocab_size=4096, hidden=512, layers=6, heads=8, ffn_hidden=1376, context_tokens=256
+)
+
+
+def planned_peak(precision, sequences: int, micro: int, tokens: int, exports: bool):
+    workload = Workload(
+        sequence_tokens=tokens,
+        global_batch_tokens=sequences * tokens,
+        micro_batch_tokens=micro * tokens,
+        tokens=sequences * tokens,
+    )
+    return peak_memory(MIDDLE, workload, precision, exports)
+
+
+def test_state_and_phases_by_hand() -> None:
+    count = parameters(MIDDLE)["total"]
+    memory = planned_peak("bf16", 8, 8, 32, exports=True)
+    assert memory.state == {"weights": 2 * count, "masters": 4 * count, "moments": 8 * count}
+    assert memory.phases["export"] == EXPORT_FACTOR * EXPORT_BYTES * count
+    assert memory.fullest == "export"
+    assert memory.peak_bytes == memory.state_bytes + memory.phases["export"]
+    alone = planned_peak("fp32", 8, 8, 32, exports=False)
+    assert alone.state == {"weights": 0, "masters": 4 * count, "moments": 8 * count}
+    assert "export" not in alone.phases
+
+
+def test_a_second_micro_batch_meets_the_summed_gradients() -> None:
+    once, twice = (planned_peak("bf16", n, 4, 256, exports=False) for n in (4, 8))
+    added = twice.phases["forward"] - once.phases["forward"]
+    assert added == pytest.approx(1.4 * 4 * parameters(MIDDLE)["total"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc for resident memory")
+@pytest.mark.parametrize(
+    ("precision", "sequences", "micro", "tokens", "fullest"),
+    [
+        ("bf16", 8, 4, 256, "forward"),  # two: the summed gradients are there too
+        ("bf16", 4, 4, 32, "export"),  # few tokens: the folder for Hugging Face needs most
+    ],
+)
+def test_a_runs_peak_memory_is_within_15_percent(
+    precision, sequences: int, micro: int, tokens: int, fullest: str, tmp_path: Path
+) -> None:
+    request = {
+        "model": MIDDLE.model_dump(),
+        "precision": precision,
+        "sequence_tokens": tokens,
+        "global_batch_tokens": sequences * tokens,
+        "micro_batch_tokens": micro * tokens,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.planner.peak", str(tmp_path), json.dumps(request)],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    measured = json.loads(done.stdout.splitlines()[-1])["peak_bytes"]
+    planned = planned_peak(precision, sequences, micro, tokens, exports=True)
+    assert planned.fullest == fullest
+    assert planned.peak_bytes == pytest.approx(measured, rel=0.15)
+
+
+def machine(**changes: float) -> HardwareConfig:
+    fields = {"memory_bytes": 2**34, "bf16_flops": 4e11, "fp32_flops": 2e11}
+    return HardwareConfig.model_validate(
+        {"name": "made up", "kind": "cpu", "memory_bytes_per_s": 4e10, **fields, **changes}
+    )
+
+
+def test_a_steps_time_by_hand() -> None:
+    workload = Workload(sequence_tokens=256, global_batch_tokens=1024, tokens=1024)
+    parts = step_seconds(MIDDLE, workload, machine(), "bf16")
+    assert parts["matmul"] == pytest.approx(flops_per_token(MIDDLE, 256, "causal") * 1024 / 4e11)
+    assert parts["layers"] == pytest.approx(1200 * 512 * 6 * 1024 / 4e10)
+    assert parts["loss"] == pytest.approx(92 * 4096 * 1024 / 4e10)
+    assert parts["optimizer"] == pytest.approx(48 * parameters(MIDDLE)["total"] / 4e10)
+    slow = step_seconds(MIDDLE, workload, machine(bf16_flops=2e11), "bf16")
+    assert slow["matmul"] == 2 * parts["matmul"]
+
+
+def test_precision_is_what_the_processor_multiplies_faster() -> None:
+    assert precision_on(machine(), "auto") == "bf16"
+    assert precision_on(machine(bf16_flops=1e11), "auto") == "fp32"
+    assert precision_on(machine(bf16_flops=1e11), "bf16") == "bf16"
