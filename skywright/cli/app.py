@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from skywright.cli import corpus, evaluate, leak, report, run, study, tokenizer, tokens, train
+from skywright.cli import (
+    corpus,
+    evaluate,
+    generate,
+    leak,
+    report,
+    run,
+    study,
+    tokenizer,
+    tokens,
+    train,
+)
 
 app = typer.Typer(
     help="From raw web pages to a measured bilingual base language model, from one recipe file.",
@@ -18,6 +29,10 @@ app.add_typer(corpus.app, name="corpus")
 app.add_typer(tokenizer.app, name="tokenizer")
 app.add_typer(tokens.app, name="tokens")
 app.command("train", epilog="Example: skywright train recipes/laptop.yaml")(train.train)
+app.command(
+    "generate",
+    epilog="Example: skywright generate runs/laptop/train/current/hf/step-00000100 'The river'",
+)(generate.generate)
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(leak.app, name="leak")
 app.add_typer(study.app, name="study")
