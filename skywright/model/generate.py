@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import tokenizers
 import torch
@@ -77,7 +78,7 @@ class Vocabulary:
         return self.tokenizer.decode(ids, skip_special_tokens=True)
 
 
-def _field(file: Path, key: str) -> object:
+def _field(file: Path, key: str) -> Any:
     return read_json(file).get(key) if file.is_file() else None
 
 
