@@ -6,6 +6,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from skywright import checkpoint
 from skywright import tokenizer as tokenizer_room
 from skywright.cli.app import app
 from skywright.errors import UserError
@@ -124,6 +125,20 @@ def test_special_tokens_are_found_where_other_tools_write_them(folder, tmp_path)
     vocabulary = Vocabulary(tmp_path)
     assert (vocabulary.start_id, vocabulary.end_ids) == (1, [2, 7])
     assert vocabulary.encode("<s>")[1:] != [1]
+
+
+def test_a_training_checkpoint_speaks_as_its_export_does(folder, tmp_path):
+    model = load_hf(folder)
+    checkpoint.save(
+        tmp_path / "step-00000001",
+        {"weights": {name: p.detach() for name, p in model.named_parameters()}},
+        {"step": 1, "model": model.config.model_dump(mode="json")},
+        beside=[folder / "tokenizer.json", folder / "tokenizer_config.json"],
+    )
+    command = ["generate", str(tmp_path / "step-00000001"), PROMPTS[0], "--tokens", "20"]
+    printed = CliRunner().invoke(app, command).stdout
+    expected = text(folder, PROMPTS[0], SamplingConfig(tokens=20))
+    assert printed == f"{PROMPTS[0]}{expected}\n"
 
 
 def test_the_command_prints_the_prompt_and_its_continuation(folder):

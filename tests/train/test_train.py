@@ -10,6 +10,7 @@ from skywright import checkpoint
 from skywright.engine.files import read_json
 from skywright.errors import UserError
 from skywright.evaluate.backends.windows import windows_nll
+from skywright.model.config import ModelConfig
 from skywright.model.decoder import Decoder
 from skywright.model.hf import load_hf, verify
 from skywright.train.schedule import ScheduleConfig, learning_rate
@@ -266,6 +267,18 @@ def test_batches_and_segments_that_do_not_fit_are_refused(change, message):
 
     with pytest.raises(ValueError, match=message):
         TrainConfig.model_validate(TRAIN | change)
+
+
+def test_a_gpt_with_dropout_goes_on_to_the_weights_of_a_run_that_was_never_stopped(small, tmp_path):
+    gpt = ModelConfig(
+        architecture="gpt", dropout=0.1, z_loss=1e-4, vocab_size=MODEL.vocab_size, hidden=32,
+        layers=2, heads=2, ffn_hidden=128, context_tokens=64,
+    )  # fmt: skip
+    whole = small.train(tmp_path / "whole", model=gpt)
+    small.train(tmp_path / "parts", model=gpt, segments=SEGMENTS[:1])
+    assert small.train(tmp_path / "parts", model=gpt)["weights_sha256"] == whole["weights_sha256"]
+    losses = [line["loss_nats"] for line in journal(tmp_path / "whole" / "metrics.jsonl")]
+    assert np.mean(losses[-5:]) < losses[0] - 1.0
 
 
 def test_a_model_that_was_scored_first_can_go_on_learning() -> None:
