@@ -7,12 +7,12 @@ from pathlib import Path
 from skywright.checkpoint.folder import SEAL, load, read_state
 from skywright.errors import UserError
 from skywright.model.config import ModelConfig
+from skywright.model.decoder import Decoder
 from skywright.model.hf import load_hf
-from skywright.model.llama import Llama
 
 
-def load_model(path: Path) -> Llama:
-    """The model at `path`, a checkpoint or a Hugging Face folder, in fp32.
+def load_model(path: Path) -> Decoder:
+    """The model at `path`, a checkpoint or a Hugging Face folder, in fp32, without dropout.
 
     Raises UserError if it is neither, or damaged.
     """
@@ -23,6 +23,6 @@ def load_model(path: Path) -> Llama:
         raise UserError(
             f"{path}: neither a checkpoint nor a Hugging Face folder; name one of those"
         )
-    model = Llama(ModelConfig.model_validate(read_state(path)["model"]))
+    model = Decoder(ModelConfig.model_validate(read_state(path)["model"]))
     load(path, {"weights": {name: p.detach() for name, p in model.named_parameters()}})
-    return model
+    return model.eval()

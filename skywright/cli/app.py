@@ -8,6 +8,7 @@ from skywright.cli import (
     corpus,
     estimate,
     evaluate,
+    generate,
     leak,
     report,
     run,
@@ -32,6 +33,10 @@ app.command("train", epilog="Example: skywright train recipes/laptop.yaml")(trai
 app.command("estimate", epilog="Example: skywright estimate --model skywork-13b --layout all")(
     estimate.estimate
 )
+app.command(
+    "generate",
+    epilog="Example: skywright generate runs/laptop/train/current/hf/step-00000100 'The river'",
+)(generate.generate)
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(leak.app, name="leak")
 app.add_typer(study.app, name="study")

@@ -18,15 +18,29 @@ causal          body_and_head with attention halved: what a causal kernel must d
 
 
 def parameters(config: ModelConfig) -> dict[str, int]:
-    """Number of parameters: `body` (layers and norms), `embedding`, `head` (0 if tied), `total`."""
-    width = config.heads * config.head_size
-    kv_width = config.key_value_heads * config.head_size
-    attention = config.hidden * (2 * width + 2 * kv_width)
-    feed_forward = 3 * config.hidden * config.ffn_hidden
-    body = config.layers * (attention + feed_forward + 2 * config.hidden) + config.hidden
-    table = config.vocab_size * config.hidden
+    """Number of parameters.
+
+    `body` (layers and norms), `embedding`, `positions` (0 with rotary ones), `head` (0 if tied),
+    `total`.
+    """
+    gpt = config.architecture == "gpt"
+    hidden, ffn, size = config.hidden, config.ffn_hidden, config.head_size
+    width, kv_width = config.heads * size, config.key_value_heads * size
+    attention = hidden * (2 * width + 2 * kv_width) + (2 * size if config.qk_norm else 0)
+    feed_forward = (2 if gpt else 3) * hidden * ffn
+    norm = 2 * hidden if gpt else hidden
+    biases = width + 2 * kv_width + hidden + ffn + hidden if gpt else 0
+    body = config.layers * (attention + feed_forward + biases + 2 * norm) + norm
+    table = config.vocab_size * hidden
+    positions = config.context_tokens * hidden if gpt else 0
     head = 0 if config.tie_embeddings else table
-    return {"body": body, "embedding": table, "head": head, "total": body + table + head}
+    return {
+        "body": body,
+        "embedding": table,
+        "positions": positions,
+        "head": head,
+        "total": body + table + positions + head,
+    }
 
 
 def flops_per_token(
@@ -40,6 +54,6 @@ def flops_per_token(
     count = parameters(config)
     weights = count["body"] + config.vocab_size * config.hidden
     if convention == "all_parameters":
-        weights += count["embedding"]
+        weights += count["embedding"] + count["positions"]
     attention = 12.0 * config.layers * config.heads * config.head_size * sequence_tokens
     return 6.0 * weights + (attention / 2 if convention == "causal" else attention)

@@ -2,51 +2,51 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
+import math
 
 import torch
 from torch import Tensor
 
+from skywright.model.config import LinearScaling, Llama3Scaling, ModelConfig
 
-@lru_cache(maxsize=16)
-def rotary_tables(
-    tokens: int, head_size: int, theta: float, dtype: torch.dtype, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of position * theta^(-2i / head_size): two (tokens, head_size / 2) tables.
 
-    Angles are computed in fp32 and rounded to `dtype` once, as transformers does.
+def frequencies(config: ModelConfig, device: torch.device | None = None) -> Tensor:
+    """Angle by which each pair turns from one position to the next: fp32 (head_size / 2).
+
+    theta^(-2i / head_size), slowed by `rope_scaling`.
     """
-    exponents = torch.arange(0, head_size, 2, dtype=torch.float32, device=device) / head_size
-    positions = torch.arange(tokens, dtype=torch.float32, device=device)
-    angles = torch.outer(positions, 1.0 / theta**exponents)
-    return angles.cos().to(dtype), angles.sin().to(dtype)
+    pairs = torch.arange(0, config.head_size, 2, dtype=torch.float32, device=device)
+    angles = 1.0 / config.rope_theta ** (pairs / config.head_size)
+    if isinstance(config.rope_scaling, LinearScaling):
+        return angles / config.rope_scaling.factor
+    if isinstance(config.rope_scaling, Llama3Scaling):
+        return _llama3(angles, config.rope_scaling)
+    return angles
 
 
-class _Rotate(torch.autograd.Function):
-    """The rotation written with in-place updates: about half the memory traffic of cat and neg."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        ctx.save_for_backward(cos, sin)
-        return _turn(x, cos, sin, 1.0)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        cos, sin = ctx.saved_tensors
-        # The transpose of a rotation is the rotation by the opposite angle.
-        return _turn(gradients[0], cos, sin, -1.0), None, None
+def _llama3(angles: Tensor, scaling: Llama3Scaling) -> Tensor:
+    """Between the two factors the slowed and the plain angle are mixed in proportion."""
+    turns = scaling.original_context_tokens * angles / (2 * math.pi)
+    width = scaling.high_freq_factor - scaling.low_freq_factor
+    plain = ((turns - scaling.low_freq_factor) / width).clamp(0, 1)
+    return plain * angles + (1 - plain) * angles / scaling.factor
 
 
-def _turn(x: Tensor, cos: Tensor, sin: Tensor, sign: float) -> Tensor:
-    first, second = x.chunk(2, dim=-1)
-    out = torch.empty_like(x)
-    out_first, out_second = out.chunk(2, dim=-1)
-    torch.mul(first, cos, out=out_first).addcmul_(second, sin, value=-sign)
-    torch.mul(second, cos, out=out_second).addcmul_(first, sin, value=sign)
-    return out
+def rotary_tables(
+    positions: Tensor, config: ModelConfig, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of positions (tokens) or (batch, tokens).
+
+    Two tables (batch or 1, 1, tokens, head_size / 2): the axis of heads is left open. Angles are
+    computed in fp32 and rounded to `dtype` once, as transformers does.
+    """
+    angles = positions.float().unsqueeze(-1) * frequencies(config, positions.device)
+    if angles.ndim == 2:
+        angles = angles[None]
+    return angles.cos()[:, None].to(dtype), angles.sin()[:, None].to(dtype)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair (x[i], x[i + head_size / 2]) of x (..., tokens, head_size) by its angle."""
-    return _Rotate.apply(x, cos, sin)
+    """Turn each pair (x[i], x[i + head_size / 2]) of x (batch, heads, tokens, head_size)."""
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from skywright.engine.files import atomic_folder, read_json
 from skywright.errors import UserError
+from skywright.model.decoder import Decoder
 from skywright.model.hf import Dtype, export, load_hf
-from skywright.model.llama import Llama
 from skywright.tokenizer import Tokenizer
 
 
@@ -58,7 +58,7 @@ def _grown(table: Tensor, rows: list[list[int]], old_size: int) -> Tensor:
 
 
 @torch.no_grad()
-def grow(model: Llama, old: Tokenizer, new: Tokenizer) -> Llama:
+def grow(model: Decoder, old: Tokenizer, new: Tokenizer) -> Decoder:
     """A model for the tokenizer `new` from one for `old`; `model` itself is left as it is.
 
     Rows of old ids are the same to the bit, and all other weights are shared with `model`, so that

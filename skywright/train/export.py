@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from skywright.engine.files import atomic_folder, write_json
+from skywright.model.decoder import Decoder
 from skywright.model.flops import parameters
 from skywright.model.hf import MAX_LOGIT_DIFFERENCE, Dtype, export, verify
-from skywright.model.llama import Llama
 
 RECORD = "export.json"
 
 
 def export_verified(
-    model: Llama,
+    model: Decoder,
     tokenizer_folder: Path,
     out: Path,
     dtype: Dtype,
@@ -46,7 +46,7 @@ def export_verified(
 
 
 def _card(
-    model: Llama,
+    model: Decoder,
     dtype: Dtype,
     facts: Mapping[str, Any],
     domains: Mapping[str, Mapping[str, Any]],
@@ -61,7 +61,8 @@ def _card(
         "---",
         f"# Base model after {facts['tokens']:,} tokens",
         "",
-        "A LLaMA decoder trained by skywright; a base model, not tuned to follow instructions.",
+        f"A {'GPT' if config.architecture == 'gpt' else 'LLaMA'} decoder trained by skywright; a "
+        "base model, not tuned to follow instructions.",
         "",
         "| | |",
         "|---|---|",

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from skywright import checkpoint
 from skywright.errors import UserError
 from skywright.model.config import ModelConfig
+from skywright.model.decoder import Decoder
 from skywright.model.flops import flops_per_token, parameters
 from skywright.model.hf import TOKENIZER_FILES, TORCH_DTYPES
-from skywright.model.llama import Llama
 from skywright.sets import EvaluationSet
 from skywright.tokens.loader import IGNORED, Batch, Loader
 from skywright.train.config import TrainConfig
@@ -62,7 +64,7 @@ class Run:
 
     def start(self, initial: Path | None) -> None:
         """Fresh weights, those of `initial`, or the newest checkpoint's with all of its state."""
-        model = Llama(self.model_config)
+        model = Decoder(self.model_config)
         resumed = checkpoint.latest(self.out / "checkpoints")
         if resumed is None:
             model.initialise(self.config.seed)
@@ -102,11 +104,12 @@ class Run:
         at_once = (self.config.micro_batch_tokens or tokens) // step.sequence_tokens
         for first in range(0, step.samples, at_once):
             part = slice(first, first + at_once)
-            loss = self.model.head(self.model(inputs[part]), labels[part])
-            # Normalised by the labels of the whole step: micro-batches change nothing.
-            (loss / counted).backward()
+            with _dropout_seed(self.config.seed, step.first_sample + first):
+                loss = self.model.head(self.model(inputs[part]), labels[part])
+                # Normalised by the labels of the whole step: micro-batches change nothing.
+                (loss.total / counted).backward()
             self.optimizer.accumulate()
-            loss_sum += loss.item()
+            loss_sum += loss.nats.item()
         segment = self.config.segments[step.segment]
         lr = learning_rate(
             segment.schedule, step.segment_tokens, self.steps.segment_tokens(step.segment)
@@ -148,7 +151,7 @@ class Run:
     def export(self, step: Step) -> None:
         """A Hugging Face folder of the fp32 masters."""
         name = checkpoint.name_of(step.number)
-        model = Llama(self.model_config)
+        model = Decoder(self.model_config)
         with torch.no_grad():
             for key, parameter in model.named_parameters():
                 parameter.copy_(self.optimizer.weights[key])
@@ -211,11 +214,19 @@ class Run:
         }
 
 
-def _take_weights(model: Llama, initial: Path) -> None:
+@contextmanager
+def _dropout_seed(seed: int, first_sample: int) -> Iterator[None]:
+    """Masks that depend on the run's seed and the sample alone, so that a resume repeats them."""
+    state = np.random.SeedSequence((seed, first_sample)).generate_state(1, np.uint64)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(state[0] >> 1))
+        yield
+
+
+def _take_weights(model: Decoder, initial: Path) -> None:
     source = checkpoint.load_model(initial)
-    wanted, found = model.config.resolved(), source.config.resolved()
-    # The context is no part of the weights.
-    if found.model_copy(update={"context_tokens": wanted.context_tokens}) != wanted:
+    wanted, found = model.config, source.config
+    if found.of_the_weights() != wanted.of_the_weights():
         raise UserError(
             f"{initial}: its model is {found!r}, the run's is {wanted!r}; a branch must have the "
             "shape of what it branches from"

@@ -10,13 +10,13 @@ from typing import Any
 from skywright.evaluate.backends.skywright import SkywrightBackend
 from skywright.evaluate.protocols import Protocol
 from skywright.evaluate.score import score
-from skywright.model.llama import Llama
+from skywright.model.decoder import Decoder
 from skywright.sets import EvaluationSet
 from skywright.tokenizer import Tokenizer
 
 
 def validate(
-    model: Llama, tokenizer_folder: Path, sets: Sequence[EvaluationSet], max_chars: int | None
+    model: Decoder, tokenizer_folder: Path, sets: Sequence[EvaluationSet], max_chars: int | None
 ) -> dict[str, dict[str, Any]]:
     """{domain: {"nats_per_token", "bpb", "documents"}} over the sets, each summed over its tokens.
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from skywright import checkpoint
 from skywright.errors import UserError
 from skywright.model.config import ModelConfig
-from skywright.model.llama import Llama
+from skywright.model.decoder import Decoder
 
 MODEL = ModelConfig(vocab_size=50, hidden=16, layers=1, heads=2, ffn_hidden=24, context_tokens=16)
 
@@ -129,7 +129,7 @@ def test_what_a_writer_has_not_finished_is_never_read(tmp_path):
 
 
 def test_a_model_is_read_from_a_checkpoint_by_itself(tmp_path):
-    model = Llama(MODEL)
+    model = Decoder(MODEL)
     model.initialise(1)
     weights = {name: p.detach() for name, p in model.named_parameters()}
     path = tmp_path / "step-00000001"

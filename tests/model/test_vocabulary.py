@@ -11,8 +11,8 @@ from transformers import AutoTokenizer
 from skywright import tokenizer as tokenizer_room
 from skywright.errors import UserError
 from skywright.model.config import ModelConfig
+from skywright.model.decoder import Decoder
 from skywright.model.hf import export, load_hf, verify
-from skywright.model.llama import Llama
 from skywright.model.vocabulary import grow, grow_folder, old_ids
 from skywright.tokenizer import ExtendConfig, Tokenizer, TokenizerConfig
 
@@ -46,8 +46,8 @@ def tokenizers(folders):
     return tuple(Tokenizer.load(folder) for folder in folders)
 
 
-def made(tied: bool) -> Llama:
-    model = Llama(
+def made(tied: bool) -> Decoder:
+    model = Decoder(
         ModelConfig(
             vocab_size=340, hidden=32, layers=2, heads=4, ffn_hidden=48, context_tokens=64,
             tie_embeddings=tied,
@@ -57,7 +57,7 @@ def made(tied: bool) -> Llama:
     return model
 
 
-def tables(model: Llama) -> tuple[torch.Tensor, torch.Tensor]:
+def tables(model: Decoder) -> tuple[torch.Tensor, torch.Tensor]:
     return model.embed_tokens.weight.detach(), model.head.weight.detach()
 
 
@@ -104,12 +104,12 @@ def test_the_given_model_is_left_as_it_is_and_shares_its_other_weights(tokenizer
 
 def test_padding_rows_of_a_model_are_dropped(tokenizers):
     old, new = tokenizers
-    padded = Llama(made(False).config.model_copy(update={"vocab_size": 352}))
+    padded = Decoder(made(False).config.model_copy(update={"vocab_size": 352}))
     padded.initialise(3)
     grown = grow(padded, old, new)
     assert torch.equal(tables(grown)[0][:340], tables(padded)[0][:340])
     assert len(tables(grown)[0]) == new.vocab_size
-    short = Llama(made(False).config.model_copy(update={"vocab_size": 300}))
+    short = Decoder(made(False).config.model_copy(update={"vocab_size": 300}))
     with pytest.raises(UserError, match="the model has 300 rows, its tokenizer 340 ids"):
         grow(short, old, new)
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skywright.model.config import ModelConfig
+from skywright.model.decoder import Decoder
 from skywright.model.flops import flops_per_token, parameters
-from skywright.model.llama import Llama
 from skywright.model.rotary import rotary_tables
 from skywright.planner import HardwareConfig, Workload
 from skywright.planner.cpu import (
@@ -34,7 +34,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 def kept_by_autograd(model: ModelConfig, sequences: int, tokens: int, dtype: torch.dtype) -> int:
     """Bytes that a forward pass with its loss keeps, the weights themselves left out."""
-    llama = Llama(model).to(dtype)
+    llama = Decoder(model).to(dtype)
     llama.initialise(0)
     weights = {p.untyped_storage().data_ptr() for p in llama.parameters()}
     kept: dict[int, int] = {}

@@ -10,9 +10,9 @@ from skywright import checkpoint
 from skywright.engine.files import read_json
 from skywright.errors import UserError
 from skywright.evaluate.backends.windows import windows_nll
+from skywright.model.config import ModelConfig
+from skywright.model.decoder import Decoder
 from skywright.model.hf import load_hf, verify
-from skywright.model.llama import Llama
-from skywright.model.rotary import rotary_tables
 from skywright.train.schedule import ScheduleConfig, learning_rate
 from tests.train.small import MODEL, SEGMENTS, TRAIN
 
@@ -181,6 +181,7 @@ class _Broken:
     def __init__(self, loader, at, token):
         self._loader, self._at, self._token = loader, at, token
         self.plan, self.shards = loader.plan, loader.shards
+        self.packing, self.infilling = loader.packing, loader.infilling
 
     def batches(self, samples):
         for numbers in samples:
@@ -270,9 +271,20 @@ def test_batches_and_segments_that_do_not_fit_are_refused(change, message):
         TrainConfig.model_validate(TRAIN | change)
 
 
+def test_a_gpt_with_dropout_goes_on_to_the_weights_of_a_run_that_was_never_stopped(small, tmp_path):
+    gpt = ModelConfig(
+        architecture="gpt", dropout=0.1, z_loss=1e-4, vocab_size=MODEL.vocab_size, hidden=32,
+        layers=2, heads=2, ffn_hidden=128, context_tokens=64,
+    )  # fmt: skip
+    whole = small.train(tmp_path / "whole", model=gpt)
+    small.train(tmp_path / "parts", model=gpt, segments=SEGMENTS[:1])
+    assert small.train(tmp_path / "parts", model=gpt)["weights_sha256"] == whole["weights_sha256"]
+    losses = [line["loss_nats"] for line in journal(tmp_path / "whole" / "metrics.jsonl")]
+    assert np.mean(losses[-5:]) < losses[0] - 1.0
+
+
 def test_a_model_that_was_scored_first_can_go_on_learning() -> None:
-    rotary_tables.cache_clear()
-    model = Llama(MODEL)
+    model = Decoder(MODEL)
     model.initialise(0)
     ids = torch.arange(48)[None] % MODEL.vocab_size
 
@@ -280,5 +292,5 @@ def test_a_model_that_was_scored_first_can_go_on_learning() -> None:
         return model(batch)
 
     windows_nll(states, lambda hidden: hidden @ model.head.weight.T, [ids[0].numpy()], [1], "cpu")
-    model.head(model(ids), ids).backward()
+    model.head(model(ids), ids).total.backward()
     assert model.embed_tokens.weight.grad is not None

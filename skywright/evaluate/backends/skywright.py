@@ -13,19 +13,19 @@ import torch.nn.functional as F
 
 from skywright.checkpoint import load_model
 from skywright.evaluate.backends.windows import windows_nll
-from skywright.model.llama import Llama
+from skywright.model.decoder import Decoder
 from skywright.tokenizer import Tokenizer
 
 
 class SkywrightBackend:
-    """A `Llama` as it stands, with the tokenizer that made its training data.
+    """A `Decoder` as it stands, with the tokenizer that made its training data.
 
     The weights are read at every call, so the trainer can score the model it is training.
     """
 
     name = "skywright"
 
-    def __init__(self, model: Llama, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: Decoder, tokenizer: Tokenizer) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self.vocab_size = model.config.vocab_size
@@ -61,10 +61,15 @@ class SkywrightBackend:
     ) -> list[np.ndarray]:
         """See `Backend.token_nll`."""
         weight = self._model.head.weight.detach().float()
-        return windows_nll(
-            self._model,
-            lambda states: F.linear(states.float(), weight),
-            windows,
-            first_scored,
-            weight.device,
-        )
+        training = self._model.training
+        self._model.eval()  # no dropout
+        try:
+            return windows_nll(
+                self._model,
+                lambda states: F.linear(states.float(), weight),
+                windows,
+                first_scored,
+                weight.device,
+            )
+        finally:
+            self._model.train(training)

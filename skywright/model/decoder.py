@@ -1,0 +1,97 @@
+"""The decoder: token ids in, hidden states out; it knows nothing of parallelism or training."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from skywright.model.attention import Kernel
+from skywright.model.cache import KeyValueCache
+from skywright.model.config import ModelConfig
+from skywright.model.head import Head
+from skywright.model.parts import Embedding, Layer, Places, make_norm
+from skywright.model.rotary import rotary_tables
+
+
+class Decoder(nn.Module):
+    """The whole model. `model(ids)` gives hidden states; `model.head` turns them into losses."""
+
+    def __init__(self, config: ModelConfig, kernel: Kernel = "auto") -> None:
+        """`kernel` says how attention is computed; it changes nothing but speed and rounding."""
+        super().__init__()
+        self.config = config
+        self.embed_tokens = Embedding(config.vocab_size, config.hidden)
+        self.embed_positions = None
+        if config.architecture == "gpt":
+            self.embed_positions = Embedding(config.context_tokens, config.hidden)
+        self.dropout = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(Layer(config, kernel) for _ in range(config.layers))
+        self.norm = make_norm(config)
+        self.head = Head(config.hidden, config.vocab_size, config.z_loss)
+        if config.tie_embeddings:
+            self.head.weight = self.embed_tokens.weight
+
+    def initialise(self, seed: int) -> None:
+        """Draw all weights from `seed`, independently of any other random state.
+
+        Normal with standard deviation sqrt(2 / (5 hidden)) (Nguyen and Salazar 2019, section 2.2,
+        as in GPT-NeoX-20B), divided by sqrt(2 layers) for the two projections that write to the
+        residual stream (GPT-2, Radford et al. 2019, section 2.3); norms start at 1, biases at 0.
+        Measured at hidden 192 (where the rule gives 0.046), LLaMA, tied, after 600k tokens, held
+        out: 6.61 nats a token with the usual 0.02, 6.41 with 0.04, 6.40 with 0.07.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        std = (2 / (5 * self.config.hidden)) ** 0.5
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 1:
+                nn.init.constant_(parameter, 0.0 if name.endswith("bias") else 1.0)
+                continue
+            residual = name.endswith(("o_proj.weight", "down_proj.weight"))
+            divisor = (2 * self.config.layers) ** 0.5 if residual else 1.0
+            nn.init.normal_(parameter, std=std / divisor, generator=generator)
+
+    def forward(
+        self, ids: Tensor, positions: Tensor | None = None, cache: KeyValueCache | None = None
+    ) -> Tensor:
+        """ids (batch, tokens) int -> hidden states after the last norm (batch, tokens, hidden).
+
+        positions (batch, tokens) int64 starts anew at 0 with each document packed into a row; then
+        attention stays within documents. None: each row is one text from position 0, or, with a
+        `cache`, goes on where the cache ends. Raises ValueError if the sequence is longer than
+        `context_tokens`.
+        """
+        before = 0 if cache is None else cache.length
+        tokens = before + ids.shape[1]
+        if tokens > self.config.context_tokens:
+            raise ValueError(
+                f"{tokens} tokens do not fit a context of {self.config.context_tokens}"
+            )
+        documents = None
+        if positions is None:
+            positions = torch.arange(before, tokens, device=ids.device)
+        elif cache is not None:
+            raise ValueError("a cache holds one text a row; give it no positions")
+        else:
+            documents = (positions == 0).cumsum(1)
+        x = self.embed(ids, positions)
+        places = self.places(positions, documents, x.dtype)
+        for number, layer in enumerate(self.layers):
+            x = layer(x, places, None if cache is None else cache.layers[number])
+        return self.norm(x)
+
+    def embed(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """What enters the first layer: (batch, tokens, hidden)."""
+        x = self.embed_tokens(ids)
+        if self.embed_positions is not None:
+            x = x + self.embed_positions(positions)
+        return self.dropout(x)
+
+    def places(self, positions: Tensor, documents: Tensor | None, dtype: torch.dtype) -> Places:
+        """What every layer is told of where its tokens stand."""
+        if self.config.architecture == "gpt":
+            return Places(None, documents)
+        return Places(rotary_tables(positions, self.config, dtype), documents)
+
+    def logits(self, ids: Tensor, cache: KeyValueCache | None = None) -> Tensor:
+        """ids (batch, tokens) -> logits (batch, tokens, vocab_size); for checks and generation."""
+        return self.head.logits(self(ids, cache=cache))
