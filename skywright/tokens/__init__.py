@@ -1,8 +1,10 @@
 """Token shards, the plan of the training order, and the loader that reads it.
 
-`build` writes shards, `shards` reads them (`remote` from an object store), `mixture`, `supply` and
-`apportion` turn shares into whole samples, `order` shuffles, `plan` joins these, `summary` tells
-what a plan comes to, `loader` reads samples by number."""
+`build` makes shards (`writer` their files), `shards` reads them (`remote` from an object store) and
+`transfer` hands them to other systems (`interop`). `mixture`, `supply` and `apportion` turn shares
+into whole samples, `order` shuffles, `plan` joins these, `summary` tells what a plan comes to.
+`loader` reads samples by number: `windows` and `packing` say what a sample is, `infilling` changes
+it."""
 
 from skywright.tokens.build import build
 from skywright.tokens.config import SourceConfig, TokensConfig

@@ -7,18 +7,17 @@ same task comes up again: one more input file adds its own tasks and touches no 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -38,18 +37,15 @@ from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
 from skywright.tokens.config import TokensConfig
 from skywright.tokens.manifest import (
-    BYTES_DTYPE,
     KINDS,
     MANIFEST,
-    OFFSETS_DTYPE,
-    FileEntry,
     Manifest,
     ShardEntry,
     SourceManifest,
     read_manifest,
-    token_dtype,
 )
 from skywright.tokens.shards import Shards
+from skywright.tokens.writer import ShardWriter, Vocabulary, frame, open_shard
 
 FORMAT = 2  # raised when the same inputs would give other bytes
 _COLUMNS = ("source", "lang", "text")
@@ -58,17 +54,9 @@ _DONE = "task.json"
 _NOT_READ: Any = {"sources": {"__all__": {"expected_tokens"}}}  # for plans before the shards
 
 
-class Encoder(Protocol):
+class Encoder(Vocabulary, Protocol):
     """What `build` needs of a tokenizer. It is sent to worker processes."""
 
-    @property
-    def vocab_size(self) -> int: ...
-    @property
-    def bos_id(self) -> int: ...
-    @property
-    def eos_id(self) -> int: ...
-    @property
-    def fingerprint(self) -> str: ...
     def encode_column(self, texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """Ids of all texts one after another, and where each begins, shape (texts + 1,)."""
         ...
@@ -85,63 +73,6 @@ class _Task:
     first_row: int
     key: str
     folder: Path
-
-
-class _File:
-    """A file that is hashed as it is written."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._hash = hashlib.sha256()
-        self._bytes = 0
-
-    def write(self, array: np.ndarray) -> None:
-        data = np.ascontiguousarray(array).data
-        self._stream.write(data)
-        self._hash.update(data)
-        self._bytes += data.nbytes
-
-    def entry(self) -> FileEntry:
-        return FileEntry(bytes=self._bytes, sha256=self._hash.hexdigest())
-
-
-class ShardWriter:
-    """The three files of one shard, written in order; `open_shard` makes and closes one."""
-
-    def __init__(self, files: dict[str, _File], dtype: np.dtype) -> None:
-        self._files, self._dtype = files, dtype
-        self._files["offsets"].write(np.zeros(1, OFFSETS_DTYPE))
-        self.tokens = self.documents = self.bytes = 0
-
-    def add(self, tokens: np.ndarray, lengths: np.ndarray, text_bytes: np.ndarray) -> None:
-        """Append documents: their tokens one after another, lengths, and bytes of their texts."""
-        self._files["bin"].write(tokens.astype(self._dtype))
-        self._files["offsets"].write((self.tokens + np.cumsum(lengths)).astype(OFFSETS_DTYPE))
-        self._files["bytes"].write(text_bytes.astype(BYTES_DTYPE))
-        self.tokens += int(lengths.sum())
-        self.documents += len(lengths)
-        self.bytes += int(text_bytes.sum(dtype=np.int64))
-
-    def entry(self, name: str) -> ShardEntry:
-        """The shard's line of the manifest."""
-        return ShardEntry(
-            name=name,
-            tokens=self.tokens,
-            documents=self.documents,
-            bytes=self.bytes,
-            files={kind: self._files[kind].entry() for kind in ("bin", "offsets", "bytes")},
-        )
-
-
-@contextmanager
-def open_shard(folder: Path, name: str, vocab_size: int) -> Iterator[ShardWriter]:
-    """Write `name`.bin, .offsets and .bytes into a folder that is not visible yet."""
-    with ExitStack() as stack:
-        files = {
-            kind: _File(stack.enter_context(open(folder / f"{name}.{kind}", "wb")))
-            for kind in KINDS
-        }
-        yield ShardWriter(files, token_dtype(vocab_size))
 
 
 def build(
@@ -337,23 +268,6 @@ def _add_batch(
             )
         framed, lengths = frame(ids, starts, tokenizer.bos_id, tokenizer.eos_id)
         writers[name].add(framed, lengths, pc.binary_length(texts).to_numpy(zero_copy_only=False))
-
-
-def frame(
-    ids: np.ndarray, starts: np.ndarray, bos_id: int, eos_id: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Documents with BOS before and EOS after each, and their lengths.
-
-    BOS as LLaMA: a document's first token then has the same token before it as in evaluation.
-    """
-    lengths = np.diff(starts) + 2
-    ends = np.cumsum(lengths)
-    framed = np.empty(int(ends[-1]), dtype=ids.dtype)
-    inside = np.ones(framed.size, dtype=bool)
-    inside[ends - 1] = inside[ends - lengths] = False
-    framed[inside] = ids
-    framed[ends - lengths], framed[ends - 1] = bos_id, eos_id
-    return framed, lengths
 
 
 # ---------------------------------------------------------------- the folder

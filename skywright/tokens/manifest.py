@@ -15,7 +15,8 @@ from skywright.engine.files import read_json, stable_hash
 from skywright.errors import UserError
 
 MANIFEST = "manifest.json"
-KINDS = ("bin", "offsets", "bytes")
+Kind = Literal["bin", "offsets", "bytes"]
+KINDS: tuple[Kind, ...] = ("bin", "offsets", "bytes")
 OFFSETS_DTYPE = np.dtype("<u8")
 BYTES_DTYPE = np.dtype("<u4")
 _UINT16_IDS = 65_536  # ids 0..65535 fit a uint16 exactly
@@ -40,7 +41,7 @@ class ShardEntry(Config):
     tokens: int
     documents: int
     bytes: int
-    files: dict[Literal["bin", "offsets", "bytes"], FileEntry]
+    files: dict[Kind, FileEntry]
 
 
 class SourceManifest(Config):

@@ -11,7 +11,6 @@ import numpy as np
 from skywright.engine.files import atomic_folder, sha256_file, stable_hash, write_json
 from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
-from skywright.tokens.build import open_shard
 from skywright.tokens.interop import (
     Chunks,
     ReadTokens,
@@ -24,22 +23,15 @@ from skywright.tokens.interop import (
 )
 from skywright.tokens.manifest import MANIFEST, Manifest, ShardEntry, SourceManifest
 from skywright.tokens.shards import Shards
+from skywright.tokens.writer import Vocabulary, open_shard
 
 System = Literal["megatron", "datatrove"]
 _SHARD_TOKENS = 1 << 28  # an imported shard's tokens: 0.5 or 1 GB
 
 
-class ImportTokenizer(Protocol):
+class ImportTokenizer(Vocabulary, Protocol):
     """What an import needs of the tokenizer that the data was made with."""
 
-    @property
-    def vocab_size(self) -> int: ...
-    @property
-    def bos_id(self) -> int: ...
-    @property
-    def eos_id(self) -> int: ...
-    @property
-    def fingerprint(self) -> str: ...
     def text_bytes(self, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """UTF-8 bytes of the text of each document."""
         ...
