@@ -15,6 +15,7 @@ from skywright.tokens.manifest import (
     KINDS,
     OFFSETS_DTYPE,
     FileEntry,
+    Kind,
     ShardEntry,
     token_dtype,
 )
@@ -54,7 +55,7 @@ class _File:
 class ShardWriter:
     """The three files of one shard, written in order; `open_shard` makes and closes one."""
 
-    def __init__(self, files: dict[str, _File], dtype: np.dtype) -> None:
+    def __init__(self, files: dict[Kind, _File], dtype: np.dtype) -> None:
         self._files, self._dtype = files, dtype
         self._files["offsets"].write(np.zeros(1, OFFSETS_DTYPE))
         self.tokens = self.documents = self.bytes = 0
