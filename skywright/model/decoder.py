@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -91,6 +94,16 @@ class Decoder(nn.Module):
         if self.config.architecture == "gpt":
             return Places(None, documents)
         return Places(rotary_tables(positions, self.config, dtype), documents)
+
+    @contextmanager
+    def without_dropout(self) -> Iterator[None]:
+        """Evaluation mode for the length of the block, whatever the mode was before."""
+        training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(training)
 
     def logits(self, ids: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         """ids (batch, tokens) -> logits (batch, tokens, vocab_size); for checks and generation."""

@@ -97,7 +97,7 @@ def sample(
     )
     new = ids
     for _ in range(min(config.tokens, room)):
-        with torch.no_grad():
+        with torch.no_grad(), model.without_dropout():
             states = model(torch.tensor([new], device=weight.device), cache=cache)
             logits = model.head.logits(states[0, -1]).float().cpu()
         new = [_draw(logits, config, generator)]
@@ -133,7 +133,6 @@ def continuation(
         )
     if max(ids) >= rows:
         raise UserError(f"the prompt has id {max(ids)}, the model {rows} rows; wrong tokenizer")
-    model.eval()
     return _pieces(vocabulary, ids, sample(model, ids, config, vocabulary.end_ids))
 
 

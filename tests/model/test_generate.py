@@ -84,6 +84,15 @@ def test_an_end_token_is_the_last_and_a_full_context_stops():
     assert list(sample(model, ids[:10], GREEDY, [stop])) == made[: made.index(stop) + 1]
 
 
+def test_a_model_in_training_speaks_without_dropout_and_stays_in_training():
+    model, ids = decoder(SHAPES["gpt"].model_copy(update={"dropout": 0.5})), [1, 2, 3]
+    spoken = list(sample(model.train(), ids, GREEDY, []))
+    assert model.training
+    assert model.layers[0].dropout.training
+    assert spoken == list(sample(model.eval(), ids, GREEDY, []))
+    assert not model.training
+
+
 def test_tokens_are_drawn_by_their_probabilities_within_the_nucleus():
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()[[2, 0, 3, 1]]  # ids 1, 3, 0, 2 by rank
     generator = torch.Generator().manual_seed(0)

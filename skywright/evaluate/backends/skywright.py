@@ -61,9 +61,7 @@ class SkywrightBackend:
     ) -> list[np.ndarray]:
         """See `Backend.token_nll`."""
         weight = self._model.head.weight.detach().float()
-        training = self._model.training
-        self._model.eval()  # no dropout
-        try:
+        with self._model.without_dropout():
             return windows_nll(
                 self._model,
                 lambda states: F.linear(states.float(), weight),
@@ -71,5 +69,3 @@ class SkywrightBackend:
                 first_scored,
                 weight.device,
             )
-        finally:
-            self._model.train(training)
