@@ -181,6 +181,7 @@ class _Broken:
     def __init__(self, loader, at, token):
         self._loader, self._at, self._token = loader, at, token
         self.plan, self.shards = loader.plan, loader.shards
+        self.packing, self.infilling = loader.packing, loader.infilling
 
     def batches(self, samples):
         for numbers in samples:
