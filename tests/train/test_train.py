@@ -13,7 +13,6 @@ from skywright.evaluate.backends.windows import windows_nll
 from skywright.model.hf import load_hf, verify
 from skywright.model.llama import Llama
 from skywright.model.rotary import rotary_tables
-from skywright.train.schedule import ScheduleConfig, learning_rate
 from tests.train.small import MODEL, SEGMENTS, TRAIN
 
 
@@ -226,34 +225,6 @@ def test_a_folder_without_a_tokenizer_and_one_of_another_are_refused(small, tmp_
     (tmp_path / "tokenizer" / "tokenizer.json").unlink()
     with pytest.raises(UserError, match="no such file"):
         changed.train(tmp_path / "run", sets=[])
-
-
-def test_the_cosine_starts_above_zero_ends_at_min_and_stays_there():
-    schedule = ScheduleConfig(
-        kind="cosine", peak_lr=1.0, min_lr=0.1, warmup_tokens=100, decay_tokens=500
-    )
-    assert learning_rate(schedule, 10, 1000) == pytest.approx(0.1)
-    assert learning_rate(schedule, 100, 1000) == 1.0
-    assert learning_rate(schedule, 300, 1000) == pytest.approx(0.55)
-    assert learning_rate(schedule, 500, 1000) == pytest.approx(0.1)
-    assert learning_rate(schedule, 900, 1000) == pytest.approx(0.1)
-    whole = schedule.model_copy(update={"decay_tokens": None})
-    assert learning_rate(whole, 550, 1000) == pytest.approx(0.55)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"kind": "constant"}, "neither min_lr nor decay_tokens"),
-        ({"min_lr": None}, "needs min_lr"),
-        ({"min_lr": 2.0}, "above peak_lr"),
-        ({"decay_tokens": 100}, "more than warmup_tokens"),
-    ],
-)
-def test_schedules_that_contradict_themselves_are_refused(change, message):
-    good = {"kind": "cosine", "peak_lr": 1.0, "min_lr": 0.1, "warmup_tokens": 100}
-    with pytest.raises(ValueError, match=message):
-        ScheduleConfig(**(good | change))
 
 
 @pytest.mark.parametrize(
