@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,21 @@ class Noisy:
                 for part in (batch.inputs, batch.labels):
                     part[:] = POISON if self._poison else draw.integers(0, VOCABULARY, part.shape)
             yield batch
+
+
+class At:
+    """A loader that calls `act` once, before it hands over the step that holds `sample`."""
+
+    def __init__(self, loader: Any, sample: int, act: Callable[[], Any]) -> None:
+        self._loader, self._sample, self._act = loader, sample, act
+        self.plan, self.shards = loader.plan, loader.shards
+        self.packing, self.infilling = loader.packing, loader.infilling
+
+    def batches(self, samples: Any) -> Any:
+        for numbers in samples:
+            if self._sample in numbers:
+                self._act()
+            yield self._loader.batch(numbers)
 
 
 class NotFinite(Llama):
