@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import warnings
 from collections.abc import Collection, Mapping, Sequence
@@ -23,6 +24,7 @@ from typing import Any
 
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 
 from skywright.engine.files import (
     atomic_folder,
@@ -36,6 +38,8 @@ from skywright.errors import UserError
 
 SEAL = "COMPLETE"
 STATE = "trainer.json"
+
+_PROBE_BYTES = 1 << 20
 
 Tensors = Mapping[str, Mapping[str, Tensor]]
 """Groups of named tensors, such as {"weights": {...}, "exp_avg": {...}}."""
@@ -65,7 +69,8 @@ def save(
     """Write a checkpoint at `path`; it appears there only when complete and on disk.
 
     `state` must be JSON; the files `beside` (a tokenizer's) are copied into the folder. An intact
-    checkpoint that already stands there is left as it is; a damaged one is replaced.
+    checkpoint that already stands there is left as it is; a damaged one is replaced. Raises
+    OSError if the disk is full or the like; then nothing stands at `path`.
     """
     path = Path(path)
     if path.exists():
@@ -73,12 +78,31 @@ def save(
             return
         shutil.rmtree(path)
     with atomic_folder(path) as temporary:
-        _quietly(dcp.save, tensors, temporary)
+        try:
+            _quietly(dcp.save, tensors, temporary)
+        except CheckpointException as error:
+            raise _cause(error, temporary) from error
         write_json(temporary / STATE, dict(state))
         for file in beside:
             shutil.copyfile(file, temporary / file.name)
         files = sorted(p for p in temporary.iterdir() if p.is_file())
         write_json(temporary / SEAL, {p.name: sha256_file(p) for p in files})
+
+
+def _cause(error: CheckpointException, folder: Path) -> OSError:
+    """The system's reason why torch could not write into `folder`.
+
+    torch drops it ("unexpected pos 704 vs 598" is a full disk), so it is asked for again.
+    """
+    try:
+        with open(folder / "probe", "wb") as stream:
+            stream.write(bytes(_PROBE_BYTES))
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as reason:
+        return OSError(reason.errno, reason.strerror, str(folder.parent))
+    failure = next(iter(error.failures.values()))[0]
+    return OSError(f"{folder.parent}: torch could not write the tensors ({failure})")
 
 
 def problem(path: Path) -> str | None:

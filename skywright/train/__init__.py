@@ -6,6 +6,23 @@ from skywright.train.config import (
     SegmentConfig,
     TrainConfig,
 )
+from skywright.train.guard import GuardConfig
 from skywright.train.loop import train
+from skywright.train.optimizer import check_layout
+from skywright.train.signals import Stopped
+from skywright.train.watch import MonitorConfig, Watcher
+from skywright.train.watchdog import HANG_EXIT
 
-__all__ = ["OptimizerConfig", "ScheduleConfig", "SegmentConfig", "TrainConfig", "train"]
+__all__ = [
+    "HANG_EXIT",
+    "GuardConfig",
+    "MonitorConfig",
+    "OptimizerConfig",
+    "ScheduleConfig",
+    "SegmentConfig",
+    "Stopped",
+    "TrainConfig",
+    "Watcher",
+    "check_layout",
+    "train",
+]

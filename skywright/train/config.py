@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from skywright.config import Config, TokenCount
+from skywright.config import Config, Duration, TokenCount
 from skywright.model.hf import Dtype
 from skywright.tokens.infilling import InfillingConfig
 from skywright.tokens.mixture import SegmentMixture
 from skywright.tokens.shards import PackingName
 from skywright.tokens.supply import EpochConfig
+from skywright.train.guard import GuardConfig
 from skywright.train.optimizer import OptimizerConfig
 from skywright.train.precision import Precision
 from skywright.train.schedule import ScheduleConfig
+from skywright.train.watch import MonitorConfig
 
 
 class SegmentConfig(SegmentMixture):
@@ -36,11 +38,15 @@ class TrainConfig(Config):
         default="concatenate",
         description="windows of the stream wherever documents end, or whole documents and padding",
     )
+    within_documents: bool = Field(
+        default=False, description="attention stays inside documents, positions restart in each"
+    )
     infilling: dict[str, InfillingConfig] = Field(
         default={},
         description="sources whose documents are partly rearranged to fill in the middle",
     )
     optimizer: OptimizerConfig = OptimizerConfig()
+    guard: GuardConfig = GuardConfig()
     precision: Precision = "auto"
     threads: int | None = Field(
         default=None, ge=1, description="None: the machine's physical cores"
@@ -58,6 +64,22 @@ class TrainConfig(Config):
     export_at_segment_ends: bool = True
     export_dtype: Dtype = "fp32"
     keep: int = Field(default=2, ge=1, description="newest checkpoints kept, besides segment ends")
+    keep_every: TokenCount | None = Field(
+        default=None, gt=0, description="a checkpoint every so many tokens is never removed"
+    )
+    # What follows changes nothing that is made, so it is no part of what names a run.
+    checkpoint_async: bool = Field(
+        default=False,
+        exclude=True,
+        description="save a copy in a thread while training goes on; takes the copy's memory",
+    )
+    hang_after: Duration | None = Field(
+        default=None,
+        gt=0,
+        exclude=True,
+        description="end the process after so long without a step; None: never",
+    )
+    monitor: MonitorConfig = Field(default=MonitorConfig(), exclude=True)
 
     @model_validator(mode="after")
     def _fits(self) -> TrainConfig:
@@ -71,6 +93,17 @@ class TrainConfig(Config):
         names = [segment.name for segment in self.segments]
         if len(set(names)) != len(names):
             raise ValueError(f"two segments share a name: {', '.join(names)}")
+        if self.segments[0].schedule.warmup_from == "last":
+            raise ValueError(
+                f"segment {names[0]!r} warms up from the last rate, but it is the first; leave "
+                "warmup_from out"
+            )
+        for segment in self.segments:
+            if segment.schedule.kind == "wsd" and segment.tokens <= segment.schedule.decay_begins:
+                raise ValueError(
+                    f"segment {segment.name!r} ends at {segment.tokens} tokens, before its fall "
+                    f"begins at {segment.schedule.decay_begins}; shorten stable_tokens"
+                )
         return self
 
     @property

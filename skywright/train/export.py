@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from skywright.engine.files import atomic_folder, write_json
+from safetensors import SafetensorError
+
+from skywright.engine.files import atomic_folder, read_json, write_json
 from skywright.model.decoder import Decoder
-from skywright.model.flops import parameters
 from skywright.model.hf import MAX_LOGIT_DIFFERENCE, Dtype, export, verify
+from skywright.train.card import card
 
 RECORD = "export.json"
 
@@ -22,17 +26,24 @@ def export_verified(
     dtype: Dtype,
     facts: Mapping[str, Any],
     domains: Mapping[str, Mapping[str, Any]],
+    settings: Mapping[str, Any],
 ) -> None:
-    """Write `model` (fp32) at `out` with export.json and a model card; nothing if it stands there.
+    """Write `model` (fp32) at `out` with export.json and a model card (`card` tells their parts).
 
-    `facts` holds step, tokens and segment; `domains` the last validation, as `validate` gives it.
-    Raises RuntimeError if transformers' logits differ by more than `MAX_LOGIT_DIFFERENCE`; then
-    nothing is left at `out`.
+    Nothing is done if these very weights stand there; others, of a run that has since gone back
+    and taken another way, are replaced. Raises RuntimeError if transformers' logits differ by
+    more than `MAX_LOGIT_DIFFERENCE`, and OSError if the disk is full; then nothing is left at
+    `out`.
     """
-    if (out / RECORD).is_file():
-        return
+    if out.exists():
+        if _weights_at(out) == facts["weights_sha256"]:
+            return
+        shutil.rmtree(out)
     with atomic_folder(out) as temporary:
-        export(model, tokenizer_folder, temporary, dtype)
+        try:
+            export(model, tokenizer_folder, temporary, dtype)
+        except SafetensorError as error:
+            raise _system_error(error, out) from error
         difference = verify(temporary, model)
         if not difference <= MAX_LOGIT_DIFFERENCE or math.isnan(difference):
             raise RuntimeError(
@@ -40,51 +51,16 @@ def export_verified(
                 f"one's, more than {MAX_LOGIT_DIFFERENCE:g}; the export was not kept"
             )
         write_json(temporary / RECORD, {"max_logit_difference": difference, **facts})
-        (temporary / "README.md").write_text(
-            _card(model, dtype, facts, domains, difference), encoding="utf-8"
-        )
+        text = card(model.config, dtype, facts, domains, settings, difference)
+        (temporary / "README.md").write_text(text, encoding="utf-8")
 
 
-def _card(
-    model: Decoder,
-    dtype: Dtype,
-    facts: Mapping[str, Any],
-    domains: Mapping[str, Mapping[str, Any]],
-    difference: float,
-) -> str:
-    config = model.config
-    lines = [
-        "---",
-        "library_name: transformers",
-        "pipeline_tag: text-generation",
-        "language: [zh, en]",
-        "---",
-        f"# Base model after {facts['tokens']:,} tokens",
-        "",
-        f"A {'GPT' if config.architecture == 'gpt' else 'LLaMA'} decoder trained by skywright; a "
-        "base model, not tuned to follow instructions.",
-        "",
-        "| | |",
-        "|---|---|",
-        f"| tokens seen | {facts['tokens']:,} |",
-        f"| segment | {facts['segment']} |",
-        f"| step | {facts['step']:,} |",
-        f"| parameters | {parameters(config)['total']:,} |",
-        f"| layers, hidden, heads | {config.layers}, {config.hidden}, {config.heads} |",
-        f"| vocabulary, context | {config.vocab_size:,}, {config.context_tokens:,} tokens |",
-        f"| stored as | {dtype}, safetensors |",
-        f"| largest logit difference, transformers against the trainer (fp32) | {difference:.2e} |",
-    ]
-    if domains:
-        lines += [
-            "",
-            "Held-out losses at this point, measured with the weights as trained:",
-            "",
-            "| domain | nats per token | bits per byte | documents |",
-            "|---|---|---|---|",
-        ]
-        lines += [
-            f"| {name} | {row['nats_per_token']:.4f} | {row['bpb']:.4f} | {row['documents']} |"
-            for name, row in domains.items()
-        ]
-    return "\n".join(lines) + "\n"
+def _weights_at(folder: Path) -> str | None:
+    record = folder / RECORD
+    return read_json(record).get("weights_sha256") if record.is_file() else None
+
+
+def _system_error(error: SafetensorError, out: Path) -> Exception:
+    """safetensors tells the system's reason in words alone: "... (os error 28)"."""
+    found = re.search(r"(.*)\(os error (\d+)\)", str(error))
+    return error if found is None else OSError(int(found[2]), found[1].strip(), str(out))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +21,17 @@ from skywright.sets import EvaluationSet
 from skywright.tokens.loader import Loader
 from skywright.tokens.plan import Plan
 from skywright.train.config import TrainConfig
-from skywright.train.monitor import Journal
+from skywright.train.journal import Journal
+from skywright.train.optimizer import check_layout
 from skywright.train.precision import resolve
 from skywright.train.resume import Settings, settings_of
 from skywright.train.run import Run
+from skywright.train.signals import Requests, Stopped, listening
 from skywright.train.steps import Step, due
+from skywright.train.watch import Watchers, watchers
+from skywright.train.watchdog import Watchdog
 
-
-@contextmanager
-def _deterministic(threads: int) -> Iterator[None]:
-    """Same weights on every run with as many threads; the process's settings are put back."""
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
+_log = logging.getLogger(__name__)
 
 
 def train(
@@ -56,10 +51,11 @@ def train(
     `summary.json`, which is also returned. Stopped at any moment and called again it ends with
     the same weights, to the bit, and the same journals but for the clock's `tokens_per_s`.
     `initial` is a checkpoint or a Hugging Face folder that gives the weights of a new run; its
-    optimizer starts fresh. `sets` of purpose "domain" are scored, others passed over.
+    optimizer starts fresh. `sets` of purpose "domain" are scored, others passed over. If
+    `progress` is a `Watcher` too (`View` is one), it is told everything.
 
-    Raises UserError if the folder holds a run with other settings, if samples do not fit the
-    model, and if loss or gradient is not finite.
+    Raises UserError if the folder holds a run with other settings or cannot be written, if
+    samples do not fit the model, and if the guard stops the run; `Stopped` after a signal.
     """
     out, tokenizer_folder = Path(out), Path(tokenizer_folder)
     if config.longest_sequence > model_config.context_tokens:
@@ -69,44 +65,130 @@ def train(
         )
     if loader.plan is not plan:
         raise ValueError("the loader reads another plan than the one given")
-    stored = _stored_settings(out)
-    precision, threads = _execution(config, stored)
-    settings = settings_of(
-        config, model_config, loader, tokenizer_folder, precision, threads, initial
-    )
-    run = Run(config, model_config, loader, tokenizer_folder, sets, out, settings)
-    out.mkdir(parents=True, exist_ok=True)
-    for folder in (out, out / "hf"):
-        sweep_temporary(folder)
-    with _deterministic(threads):
-        run.start(initial)
-        with (
-            Journal(out / "metrics.jsonl", run.done) as metrics,
-            Journal(out / "validation.jsonl", run.done) as validation,
-        ):
-            ahead = [run.steps[number] for number in range(run.done + 1, len(run.steps) + 1)]
-            batches = loader.batches(step.sample_numbers for step in ahead)
-            for step, batch in zip(ahead, batches, strict=True):
-                line = run.step(step, batch)
-                metrics.write(line)
-                progress(step.number, len(run.steps), f"loss {line['loss_nats']:.3f}")
-                _periodic(run, step, metrics, validation)
-    summary = run.summary()
-    write_json(out / "summary.json", summary)
+    check_layout(config.optimizer, {})
+    with _disk_errors_named(out):
+        stored = _stored_settings(out)
+        precision, threads = _execution(config, stored)
+        settings = settings_of(
+            config, model_config, loader, tokenizer_folder, precision, threads, initial
+        )
+        out.mkdir(parents=True, exist_ok=True)
+        for folder in (out, out / "hf"):
+            sweep_temporary(folder)
+        run = Run(config, model_config, loader, tokenizer_folder, sets, out, settings, initial)
+        with _deterministic(threads), listening() as requests:
+            run.start()
+            _to_the_end(run, requests, progress)
+        summary = run.summary()
+        write_json(out / "summary.json", summary)
     return summary
 
 
-def _periodic(run: Run, step: Step, metrics: Journal, validation: Journal) -> None:
+def _to_the_end(run: Run, requests: Requests, progress: Progress) -> None:
+    """Every step that is left, and what falls due after each."""
+    with ExitStack() as opened:
+        done = run.standing.step
+        metrics = opened.enter_context(Journal(run.out / "metrics.jsonl", done))
+        validation = opened.enter_context(Journal(run.out / "validation.jsonl", done))
+        watching = opened.enter_context(watchers(run.config.monitor, progress, run.about, run.out))
+        saver = opened.enter_context(run.saver)
+        watchdog = opened.enter_context(Watchdog(run.config.hang_after, run.out / "stacks.txt"))
+        while run.standing.step < len(run.steps):
+            for step, batch in run.ahead():
+                saver.check()
+                verdict, line = run.step(step, batch)
+                watchdog.beat()
+                if verdict.action == "rollback":
+                    _log.warning("step %d: %s; going back", step.number, verdict.reason)
+                    run.roll_back(step, verdict.reason)
+                    metrics.cut(run.standing.step)
+                    validation.cut(run.standing.step)
+                    break
+                if verdict.action == "skip":
+                    _log.warning("step %d is skipped: %s", step.number, verdict.reason)
+                metrics.write(line)
+                watching.step(line)
+                progress(step.number, len(run.steps), f"loss {line['loss_nats'] or 0:.3f}")
+                _periodic(run, step, requests, metrics, validation, watching, watchdog)
+        saver.wait()
+
+
+def _periodic(
+    run: Run,
+    step: Step,
+    requests: Requests,
+    metrics: Journal,
+    validation: Journal,
+    watching: Watchers,
+    watchdog: Watchdog,
+) -> None:
     """What falls due after a step. The checkpoint comes last: it vouches for all the rest."""
     config, end = run.config, step.ends_segment
     if run.sets and (end or due(step, config.validate_every)):
-        validation.write(run.validate(step))
+        line = run.validate(step)
+        validation.write(line)
+        watching.validation(line)
+        watchdog.beat()
     if (end and config.export_at_segment_ends) or due(step, config.export_every):
         run.export(step)
-    if end or due(step, config.checkpoint_every):
+        watchdog.beat()
+    asked = requests.save or requests.stop is not None
+    if end or asked or due(step, config.checkpoint_every) or due(step, config.keep_every):
         metrics.sync()
         validation.sync()
         run.save(step)
+        watchdog.beat()
+    requests.save = False
+    if requests.stop is not None:
+        run.saver.wait()
+        _log.warning(
+            "%s: stopped after step %d of %d, which is saved; run the same command again to go on",
+            requests.stop.name, step.number, len(run.steps),
+        )  # fmt: skip
+        raise Stopped(requests.stop)
+
+
+@contextmanager
+def _deterministic(threads: int) -> Iterator[None]:
+    """Same weights on every run with as many threads; the process's settings are put back."""
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    memory: Any = torch.utils.deterministic  # its settings are not in torch's type hints
+    filled = memory.fill_uninitialized_memory
+    drawn = torch.get_rng_state()
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    # Every operation here writes all that it allocates; filling it first would only cost time.
+    memory.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+        memory.fill_uninitialized_memory = filled
+        torch.set_rng_state(drawn)
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+@contextmanager
+def _disk_errors_named(out: Path) -> Iterator[None]:
+    """A full disk or a read-only folder becomes one line that says what still stands."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL | _CLOSED:
+            raise
+        newest = None
+        with suppress(OSError):
+            newest = checkpoint.latest(out / "checkpoints")
+        stands = "nothing is saved yet" if newest is None else f"{newest.name} is intact"
+        remedy = "make room" if error.errno in _FULL else "make the folder writable"
+        raise UserError(
+            f"{out}: cannot be written ({error.strerror}); {remedy} and run the same command "
+            f"again; {stands}"
+        ) from error
 
 
 def _stored_settings(out: Path) -> Settings | None:

@@ -1,30 +1,75 @@
-"""AdamW over fp32 master weights, whatever the model multiplies in."""
+"""AdamW or Muon over fp32 master weights, whatever the model multiplies in."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from skywright.config import Config
+from skywright.errors import UserError
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizerConfig(Config):
-    """AdamW's constants; the defaults are LLaMA's (Touvron et al. 2023, section 2.3)."""
+    """The optimizer's constants; AdamW's are LLaMA's (Touvron et al. 2023, section 2.3).
 
+    `muon` is for one process: it takes the matrices of the layers, and AdamW the rest (tables of
+    tokens, the head, norms). Its steps are scaled to AdamW's size, so `peak_lr` and `weight_decay`
+    mean what they mean there (Liu et al. 2025, arXiv 2502.16982, section 2.2).
+    """
+
+    kind: Literal["adamw", "muon"] = "adamw"
     betas: tuple[Beta, Beta] = (0.9, 0.95)
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.1, ge=0, description="on matrices, not on norms")
+    decay_embeddings: bool = Field(
+        default=True, description="whether tables of embeddings decay too, as LLaMA's do"
+    )
     clip: float = Field(default=1.0, gt=0, description="largest norm of the whole gradient")
+    momentum: Beta = Field(default=0.95, description="muon's (Jordan et al. 2024)")
 
 
-class MasterAdamW:
-    """AdamW (Loshchilov and Hutter 2019) on an fp32 copy of a model's weights.
+def check_layout(config: OptimizerConfig, degrees: Mapping[str, int]) -> None:
+    """Raise UserError if the optimizer is not proven to act on this layout as on one process.
+
+    `degrees` names each kind of parallelism and over how many processes it goes, as
+    {"shard": 2, "pipeline": 1}. AdamW works element by element, so any split of a tensor gives the
+    same update. Muon orthogonalises whole matrices: on a shard it would do something else.
+    """
+    split = {name: degree for name, degree in degrees.items() if degree > 1}
+    if config.kind == "muon" and split:
+        raise UserError(
+            f"train.optimizer.kind: muon, on a layout of "
+            f"{', '.join(f'{name} {degree}' for name, degree in split.items())}: it needs whole "
+            "matrices and is proven on one process alone; use adamw, or one process"
+        )
+
+
+def _is_embedding(name: str) -> bool:
+    return name.startswith("embed")
+
+
+def _is_hidden_matrix(name: str, weight: Tensor) -> bool:
+    return weight.ndim == 2 and not _is_embedding(name) and not name.startswith("head.")
+
+
+_STATE_GROUPS = {
+    "exp_avg": "exp_avg",
+    "exp_avg_sq": "exp_avg_sq",
+    "step": "steps",
+    "momentum_buffer": "momentum",
+}
+"""An optimizer's own name for a part of its state -> the checkpoint's name for it."""
+
+
+class MasterOptimizer:
+    """AdamW (Loshchilov and Hutter 2019), or Muon and AdamW, on an fp32 copy of a model's weights.
 
     Gradients are summed in fp32 over micro-batches. A model in fp32 shares its memory with the
     masters; a model in bf16 gets them rounded after each step. Weights of two or more dimensions
@@ -38,25 +83,55 @@ class MasterAdamW:
             name: parameter.detach().float() for name, parameter in self._parameters.items()
         }
         self._masters = {name: nn.Parameter(weight) for name, weight in self.weights.items()}
-        self._adamw = torch.optim.AdamW(
+        hidden = {
+            name
+            for name, weight in self.weights.items()
+            if config.kind == "muon" and _is_hidden_matrix(name, weight)
+        }
+        self._optimizers: list[torch.optim.Optimizer] = [self._adamw(self.weights.keys() - hidden)]
+        if hidden:
+            self._optimizers.append(self._muon(hidden))
+
+    def _adamw(self, names: set[str]) -> torch.optim.Optimizer:
+        masters = {name: m for name, m in self._masters.items() if name in names}
+        decaying = {
+            name: m.ndim >= 2 and (self._config.decay_embeddings or not _is_embedding(name))
+            for name, m in masters.items()
+        }
+        adamw = torch.optim.AdamW(
             [
                 {
-                    "params": [m for m in self._masters.values() if (m.ndim >= 2) == decays],
-                    "weight_decay": config.weight_decay if decays else 0.0,
+                    "params": [m for name, m in masters.items() if decaying[name] == decays],
+                    "weight_decay": self._config.weight_decay if decays else 0.0,
                 }
                 for decays in (True, False)
             ],
             lr=0.0,
-            betas=config.betas,
-            eps=config.eps,
+            betas=self._config.betas,
+            eps=self._config.eps,
             fused=True,
         )
-        for master in self._masters.values():
-            self._adamw.state[master] = {
+        # Made now rather than at the first step, so that a checkpoint can be read into it.
+        for master in masters.values():
+            adamw.state[master] = {
                 "step": torch.zeros(()),
                 "exp_avg": torch.zeros_like(master),
                 "exp_avg_sq": torch.zeros_like(master),
             }
+        return adamw
+
+    def _muon(self, names: set[str]) -> torch.optim.Optimizer:
+        masters = [m for name, m in self._masters.items() if name in names]
+        muon = torch.optim.Muon(
+            masters,
+            lr=0.0,
+            weight_decay=self._config.weight_decay,
+            momentum=self._config.momentum,
+            adjust_lr_fn="match_rms_adamw",
+        )
+        for master in masters:
+            muon.state[master] = {"momentum_buffer": torch.zeros_like(master)}
+        return muon
 
     def accumulate(self) -> None:
         """Add the model's gradients to the fp32 ones and clear them."""
@@ -70,19 +145,26 @@ class MasterAdamW:
                 master.grad += gradient
             parameter.grad = None
 
-    def step(self, lr: float) -> float:
-        """Clip, update and clear; return the norm of the whole gradient before clipping.
+    def gradient_norm(self) -> float:
+        """Norm of the whole accumulated gradient; infinite or NaN if any part of it is."""
+        gradients = [m.grad for m in self._masters.values() if m.grad is not None]
+        return torch.nn.utils.get_total_norm(gradients).item()
 
-        If the norm is not finite nothing is updated: the caller decides.
-        """
-        norm = torch.nn.utils.clip_grad_norm_(self._masters.values(), self._config.clip).item()
-        if norm - norm == 0.0:  # false for infinities and NaN
-            for group in self._adamw.param_groups:
+    def update(self, lr: float, norm: float) -> None:
+        """Clip the gradient of this norm, step the weights, publish them, clear the gradient."""
+        masters = self._masters.values()
+        torch.nn.utils.clip_grads_with_norm_(masters, self._config.clip, torch.tensor(norm))
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
                 group["lr"] = lr
-            self._adamw.step()
-            self.publish()
-        self._adamw.zero_grad()
-        return norm
+            optimizer.step()
+        self.publish()
+        self.discard()
+
+    def discard(self) -> None:
+        """Clear the accumulated gradient; weights and state stay as they are."""
+        for optimizer in self._optimizers:
+            optimizer.zero_grad()
 
     @torch.no_grad()
     def publish(self) -> None:
@@ -96,15 +178,13 @@ class MasterAdamW:
 
         After a load from outside call `publish`.
         """
-        groups = ("exp_avg", "exp_avg_sq")
-        tensors = {"weights": self.weights}
-        for group in groups:
-            tensors[group] = {
-                name: self._adamw.state[master][group] for name, master in self._masters.items()
-            }
-        tensors["steps"] = {
-            name: self._adamw.state[master]["step"] for name, master in self._masters.items()
-        }
+        tensors: dict[str, dict[str, Tensor]] = {"weights": self.weights}
+        for optimizer in self._optimizers:
+            for name, master in self._masters.items():
+                state: dict[str, Any] = optimizer.state.get(master, {})
+                for own, group in _STATE_GROUPS.items():
+                    if own in state:
+                        tensors.setdefault(group, {})[name] = state[own]
         return tensors
 
     def weights_sha256(self) -> str:

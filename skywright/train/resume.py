@@ -60,6 +60,7 @@ def settings_of(
             "block_samples": plan.block_samples,
             "order": ORDER,
             "packing": loader.packing,
+            "within_documents": config.within_documents,
             "infilling": {
                 name: found.model_dump(mode="json") for name, found in loader.infilling.items()
             },

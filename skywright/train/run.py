@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from skywright import checkpoint
@@ -20,18 +19,34 @@ from skywright.model.flops import flops_per_token, parameters
 from skywright.model.hf import TOKENIZER_FILES, TORCH_DTYPES
 from skywright.sets import EvaluationSet
 from skywright.tokens.loader import IGNORED, Batch, Loader
+from skywright.tokens.order import key_of
 from skywright.train.config import TrainConfig
 from skywright.train.export import export_verified
-from skywright.train.optimizer import MasterAdamW
+from skywright.train.guard import Guard, Verdict, finite
+from skywright.train.optimizer import MasterOptimizer
 from skywright.train.resume import Settings, check_same
-from skywright.train.schedule import learning_rate
-from skywright.train.steps import Step, Steps
+from skywright.train.schedule import learning_rate, rates_before
+from skywright.train.steps import Step, Steps, due
+from skywright.train.utilisation import measured_peak
 from skywright.train.validation import validate
+from skywright.train.watch import About
 
-_NOT_FINITE = (
-    "the weights were left as they were. Look at these samples, or lower peak_lr or lengthen "
-    "warmup_tokens; the last checkpoint is intact"
-)
+
+@dataclass
+class Standing:
+    """Where a run stands after a step, as its checkpoint keeps it."""
+
+    step: int = 0
+    seconds: float = 0.0
+    domains: dict[str, dict[str, Any]] = field(default_factory=dict)
+    exports: list[dict[str, Any]] = field(default_factory=list)
+    segment_ends: list[str] = field(default_factory=list)
+    permanent: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, state: dict[str, Any]) -> Standing:
+        """The standing in a checkpoint's state."""
+        return cls(**{f.name: state[f.name] for f in fields(cls)})
 
 
 class Run:
@@ -46,93 +61,156 @@ class Run:
         sets: Sequence[EvaluationSet],
         out: Path,
         settings: Settings,
+        initial: Path | None,
     ) -> None:
         self.config, self.model_config = config, model_config
         self.loader, self.tokenizer_folder = loader, tokenizer_folder
         self.sets = [s for s in sets if s.purpose == "domain"]
-        self.out, self.settings = out, settings
+        self.out, self.settings, self.initial = out, settings, initial
+        layouts = loader.plan.layouts
         self.steps = Steps(
-            [layout.samples for layout in loader.plan.layouts],
-            [layout.sequence_tokens for layout in loader.plan.layouts],
+            [layout.samples for layout in layouts],
+            [layout.sequence_tokens for layout in layouts],
             config.global_batch_tokens,
         )
-        self.done = 0
-        self.seconds = 0.0
-        self.domains: dict[str, dict[str, Any]] = {}
-        self.exports: list[dict[str, Any]] = []
-        self.segment_ends: list[str] = []
+        self._last_rates = rates_before(
+            [segment.schedule for segment in config.segments],
+            [self.steps.segment_tokens(index) for index in range(len(config.segments))],
+        )
+        self.checkpoints = out / "checkpoints"
+        self.saver = checkpoint.Saver(self.checkpoints, config.keep, config.checkpoint_async)
+        self.guard = Guard(config.guard)
+        self.standing = Standing()
+        self.saved_step = 0
 
-    def start(self, initial: Path | None) -> None:
+    def start(self) -> None:
         """Fresh weights, those of `initial`, or the newest checkpoint's with all of its state."""
         model = Decoder(self.model_config)
-        resumed = checkpoint.latest(self.out / "checkpoints")
-        if resumed is None:
+        newest = checkpoint.latest(self.checkpoints)
+        if newest is None:
             model.initialise(self.config.seed)
-            if initial is not None:
-                _take_weights(model, initial)
+            if self.initial is not None:
+                _take_weights(model, self.initial)
         # The optimizer's fp32 masters are made of the weights before they are rounded.
-        self.optimizer = MasterAdamW(model, self.config.optimizer)
+        self.optimizer = MasterOptimizer(model, self.config.optimizer)
         self.model = model.to(TORCH_DTYPES[self.settings["precision"]])
-        if resumed is not None:
-            state = checkpoint.read_state(resumed)
-            check_same(state["settings"], self.settings, state["begun_segments"], resumed)
-            checkpoint.load(resumed, self.optimizer.tensors())
-            self.done, self.seconds = state["step"], state["seconds"]
-            self.domains, self.exports = state["domains"], state["exports"]
-            self.segment_ends = state["segment_ends"]
+        if newest is not None:
+            state = checkpoint.read_state(newest)
+            check_same(state["settings"], self.settings, state["begun_segments"], newest)
+            self.guard.restore(state["guard"])
+            self._load(newest)
         self.optimizer.publish()
 
-    def step(self, step: Step, batch: Batch) -> dict[str, Any]:
-        """One optimizer step on its samples; returns its line of metrics.jsonl.
+    def _load(self, path: Path) -> dict[str, Any]:
+        state = checkpoint.load(path, self.optimizer.tensors())
+        self.standing = Standing.of(state)
+        self.saved_step = self.standing.step
+        return state
 
-        Raises UserError if the loss or the gradient is not finite; weights are then untouched.
+    def ahead(self) -> Iterator[tuple[Step, Batch]]:
+        """The steps from here to the end with their samples, which are read ahead."""
+        numbers = range(self.standing.step + 1, len(self.steps) + 1)
+        batches = self.loader.batches(
+            (self.steps[number].sample_numbers for number in numbers), self.config.within_documents
+        )
+        for number, batch in zip(numbers, batches, strict=True):
+            yield self.steps[number], batch
+
+    def step(self, step: Step, batch: Batch) -> tuple[Verdict, dict[str, Any]]:
+        """Try one optimizer step on its samples; the verdict, and its line of metrics.jsonl.
+
+        Raises UserError if the verdict is to stop. Unless it is to apply, weights and optimizer
+        are as they were.
         """
         began = time.perf_counter()
-        tokens = step.step_tokens
-        where = (
-            f"step {step.number}, samples {step.first_sample} to "
-            f"{step.first_sample + step.samples - 1}"
+        lr = learning_rate(
+            self.config.segments[step.segment].schedule,
+            step.segment_tokens,
+            self.steps.segment_tokens(step.segment),
+            self._last_rates[step.segment],
         )
+        loss: float | None = None
+        norm: float | None = None
+        reason = self.guard.passed_over(step)
+        if reason is not None:
+            verdict = Verdict("skip", reason)
+        else:
+            loss_sum, counted = self._forward_backward(step, batch)
+            # In many processes one all-reduce makes these numbers equal, and with them all that
+            # is decided below.
+            loss, norm = loss_sum / counted, self.optimizer.gradient_norm()
+            verdict = self.guard.judge(step, loss, norm, self.saved_step)
+            if verdict.action == "apply":
+                self.optimizer.update(lr, norm)
+                self.guard.applied(loss, norm)
+            else:
+                self.optimizer.discard()
+        if verdict.action == "stop":
+            raise UserError(
+                f"{_where(step)}: {verdict.reason}; the weights were left as they were. Look at "
+                "these samples, lower peak_lr, lengthen warmup_tokens, or set train.guard to skip; "
+                "the last checkpoint is intact"
+            )
+        if verdict.action == "skip":
+            self.guard.skip(step, verdict.reason, loss, norm)
+        seconds = time.perf_counter() - began
+        self.standing.step = step.number
+        self.standing.seconds += seconds
+        line = {
+            **self._facts(step),
+            "loss_nats": finite(loss),
+            "lr": lr,
+            "grad_norm": finite(norm),
+            "tokens_per_s": None if loss is None else round(step.step_tokens / seconds, 1),
+        }
+        if verdict.action == "skip":
+            line |= {"skipped": verdict.reason, "samples": [step.first_sample, step.last_sample]}
+        return verdict, line
+
+    def _forward_backward(self, step: Step, batch: Batch) -> tuple[float, int]:
+        """Accumulate the step's gradient; the sum of its losses in nats and its count of labels."""
         highest = int(max(batch.inputs.max(), batch.labels.max()))
         if highest >= self.model_config.vocab_size:
             raise UserError(
-                f"{where}: token id {highest}, but the model has "
+                f"{_where(step)}: token id {highest}, but the model has "
                 f"{self.model_config.vocab_size} rows; set its vocab_size to the tokenizer's"
             )
         loss_sum, counted = 0.0, int((batch.labels != IGNORED).sum())
         inputs, labels = torch.from_numpy(batch.inputs), torch.from_numpy(batch.labels)
-        at_once = (self.config.micro_batch_tokens or tokens) // step.sequence_tokens
+        positions = (
+            None if batch.documents is None else torch.from_numpy(batch.documents.positions).long()
+        )
+        at_once = (self.config.micro_batch_tokens or step.step_tokens) // step.sequence_tokens
         for first in range(0, step.samples, at_once):
             part = slice(first, first + at_once)
-            with _dropout_seed(self.config.seed, step.first_sample + first):
-                loss = self.model.head(self.model(inputs[part]), labels[part])
+            with _draws_of(self.config.seed, step.first_sample + first):
+                hidden = (
+                    self.model(inputs[part])
+                    if positions is None
+                    else self.model(inputs[part], positions[part])
+                )
+                loss = self.model.head(hidden, labels[part])
                 # Normalised by the labels of the whole step: micro-batches change nothing.
                 (loss.total / counted).backward()
             self.optimizer.accumulate()
             loss_sum += loss.nats.item()
-        segment = self.config.segments[step.segment]
-        lr = learning_rate(
-            segment.schedule, step.segment_tokens, self.steps.segment_tokens(step.segment)
-        )
-        if not math.isfinite(loss_sum):
-            raise UserError(f"{where}: the loss is {loss_sum}; {_NOT_FINITE}")
-        norm = self.optimizer.step(lr)
-        if not math.isfinite(norm):
-            raise UserError(f"{where}: the gradient's norm is {norm}; {_NOT_FINITE}")
-        seconds = time.perf_counter() - began
-        self.seconds += seconds
-        return {
-            "step": step.number,
-            "tokens": step.tokens,
-            "segment": segment.name,
-            "loss_nats": loss_sum / counted,
-            "lr": lr,
-            "grad_norm": norm,
-            "tokens_per_s": round(tokens / seconds, 1),
-        }
+        return loss_sum, counted
 
-    def facts(self, step: Step) -> dict[str, Any]:
-        """Where the run stands after a step."""
+    def roll_back(self, bad: Step, reason: str) -> None:
+        """Go back to the last checkpoint, or the start; the guard knows what to pass over then."""
+        self.saver.wait()
+        newest = checkpoint.latest(self.checkpoints)
+        if newest is None:
+            self.standing, self.saved_step = Standing(), 0
+            del self.optimizer, self.model  # before the new ones need their memory
+            self.start()
+            self.guard.roll_back(bad, reason, None, 0)
+            return
+        state = self._load(newest)
+        self.guard.roll_back(bad, reason, state["guard"], self.saved_step)
+        self.optimizer.publish()
+
+    def _facts(self, step: Step) -> dict[str, Any]:
         return {
             "step": step.number,
             "tokens": step.tokens,
@@ -142,11 +220,11 @@ class Run:
     def validate(self, step: Step) -> dict[str, Any]:
         """One line of validation.jsonl."""
         began = time.perf_counter()
-        self.domains = validate(
+        self.standing.domains = validate(
             self.model, self.tokenizer_folder, self.sets, self.config.validate_max_chars
         )
-        self.seconds += time.perf_counter() - began
-        return {**self.facts(step), "domains": self.domains}
+        self.standing.seconds += time.perf_counter() - began
+        return {**self._facts(step), "domains": self.standing.domains}
 
     def export(self, step: Step) -> None:
         """A Hugging Face folder of the fp32 masters."""
@@ -155,43 +233,76 @@ class Run:
         with torch.no_grad():
             for key, parameter in model.named_parameters():
                 parameter.copy_(self.optimizer.weights[key])
+        facts = self._facts(step)
         export_verified(
             model,
             self.tokenizer_folder,
             self.out / "hf" / name,
             self.config.export_dtype,
-            self.facts(step),
-            self.domains,
+            {
+                **facts,
+                "skipped_tokens": sum(row["tokens"] for row in self.guard.skipped),
+                "weights_sha256": self.optimizer.weights_sha256(),
+            },
+            self.standing.domains,
+            self.settings,
         )
-        facts = self.facts(step)
-        self.exports.append({"name": name, "path": f"hf/{name}", **facts})
+        self.standing.exports.append({"name": name, "path": f"hf/{name}", **facts})
 
     def save(self, step: Step) -> None:
         """A checkpoint, then the removal of those that need not be kept."""
+        if step.number == self.saved_step:
+            return
         name = checkpoint.name_of(step.number)
-        folder = self.out / "checkpoints"
         if step.ends_segment:
-            self.segment_ends.append(name)
-        checkpoint.save(
-            folder / name,
+            self.standing.segment_ends.append(name)
+        if due(step, self.config.keep_every):
+            self.standing.permanent.append(name)
+        self.saver.save(
+            name,
             self.optimizer.tensors(),
             {
-                **self.facts(step),
-                "seconds": self.seconds,
+                **self._facts(step),
+                **asdict(self.standing),
+                "guard": self.guard.state(),
                 "model": self.model_config.model_dump(mode="json"),
                 "settings": self.settings,
-                "domains": self.domains,
-                "exports": self.exports,
-                "segment_ends": self.segment_ends,
                 "begun_segments": step.segment + 1,
             },
-            beside=[
+            [
                 self.tokenizer_folder / file
                 for file in TOKENIZER_FILES
                 if (self.tokenizer_folder / file).is_file()
             ],
+            [*self.standing.segment_ends, *self.standing.permanent],
         )
-        checkpoint.keep(folder, name, self.config.keep, self.segment_ends)
+        self.saved_step = step.number
+
+    def about(self) -> About:
+        """What watchers are told. Without a peak in the settings the machine's is measured."""
+        dtype = TORCH_DTYPES[self.settings["precision"]]
+        given = self.config.monitor.peak_flops
+        return About(
+            out=self.out,
+            steps=len(self.steps),
+            tokens=self.steps[len(self.steps)].tokens,
+            done_step=self.standing.step,
+            parameters=parameters(self.model_config)["total"],
+            precision=self.settings["precision"],
+            threads=self.settings["threads"],
+            flops_per_token={
+                segment.name: flops_per_token(self.model_config, layout.sequence_tokens, "causal")
+                for segment, layout in zip(
+                    self.config.segments, self.loader.plan.layouts, strict=True
+                )
+            },
+            peak_flops=given or measured_peak(dtype),
+            peak_how="given in train.monitor.peak_flops"
+            if given
+            else f"the best of five {dtype} products of this machine, measured now".replace(
+                "torch.", ""
+            ),
+        )
 
     def summary(self) -> dict[str, Any]:
         """The run in numbers, for summary.json."""
@@ -200,7 +311,7 @@ class Run:
             "steps": len(self.steps),
             "tokens": tokens,
             "parameters": parameters(self.model_config)["total"],
-            "seconds": self.seconds,
+            "seconds": self.standing.seconds,
             "precision": self.settings["precision"],
             "dtype": str(TORCH_DTYPES[self.settings["precision"]]).removeprefix("torch."),
             "threads": self.settings["threads"],
@@ -208,19 +319,25 @@ class Run:
                 "convention": "body_and_head",
                 "value": flops_per_token(self.model_config, self.config.sequence_tokens),
             },
-            "checkpoints": self.exports,
-            "segment_ends": [f"checkpoints/{name}" for name in self.segment_ends],
+            "checkpoints": self.standing.exports,
+            "segment_ends": [f"checkpoints/{name}" for name in self.standing.segment_ends],
+            "permanent": [f"checkpoints/{name}" for name in self.standing.permanent],
+            "skipped": self.guard.skipped,
+            "rollbacks": self.guard.rollbacks,
             "weights_sha256": self.optimizer.weights_sha256(),
         }
 
 
 @contextmanager
-def _dropout_seed(seed: int, first_sample: int) -> Iterator[None]:
-    """Masks that depend on the run's seed and the sample alone, so that a resume repeats them."""
-    state = np.random.SeedSequence((seed, first_sample)).generate_state(1, np.uint64)
+def _draws_of(seed: int, first_sample: int) -> Iterator[None]:
+    """Whatever is drawn inside depends on the samples alone, not on what was drawn before."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(state[0] >> 1))
+        torch.manual_seed(int(key_of("forward", seed, first_sample)))
         yield
+
+
+def _where(step: Step) -> str:
+    return f"step {step.number}, samples {step.first_sample} to {step.last_sample}"
 
 
 def _take_weights(model: Decoder, initial: Path) -> None:

@@ -27,6 +27,11 @@ class Step:
         return range(self.first_sample, self.first_sample + self.samples)
 
     @property
+    def last_sample(self) -> int:
+        """The last of them."""
+        return self.first_sample + self.samples - 1
+
+    @property
     def step_tokens(self) -> int:
         """Tokens of this step alone."""
         return self.samples * self.sequence_tokens

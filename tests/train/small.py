@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from skywright import tokenizer as tokenizer_room
+from skywright.engine.progress import Progress, silent
 from skywright.model.config import ModelConfig
 from skywright.sets import EvaluationDocument, EvaluationSet
 from skywright.sets import load as load_set
@@ -116,6 +117,7 @@ class Small:
         sets: list[EvaluationSet] | None = None,
         plan_seed: int = 7,
         loader_wrapper: Any = None,
+        progress: Progress = silent,
         **changes: Any,
     ) -> dict[str, Any]:
         """Train into `out` with TRAIN and `changes`."""
@@ -124,10 +126,10 @@ class Small:
         plan = Plan(
             plan_seed,
             config.sequence_tokens,
-            shards.sizes(config.sequence_lengths),
+            shards.sizes(config.sequence_lengths, config.packing),
             config.segments,
         )
-        loader = Loader(shards, plan)
+        loader = Loader(shards, plan, config.packing, config.infilling)
         if loader_wrapper is not None:
             loader = loader_wrapper(loader)
         return train(
@@ -138,5 +140,6 @@ class Small:
             self.tokenizer,
             self.sets if sets is None else sets,
             out,
-            initial=initial,
+            progress,
+            initial,
         )

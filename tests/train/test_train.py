@@ -13,7 +13,6 @@ from skywright.evaluate.backends.windows import windows_nll
 from skywright.model.config import ModelConfig
 from skywright.model.decoder import Decoder
 from skywright.model.hf import load_hf, verify
-from skywright.train.schedule import ScheduleConfig, learning_rate
 from tests.train.small import MODEL, SEGMENTS, TRAIN
 
 
@@ -183,7 +182,7 @@ class _Broken:
         self.plan, self.shards = loader.plan, loader.shards
         self.packing, self.infilling = loader.packing, loader.infilling
 
-    def batches(self, samples):
+    def batches(self, samples, documents=False):
         for numbers in samples:
             batch = self._loader.batch(numbers)
             if self._at in numbers:
@@ -228,34 +227,6 @@ def test_a_folder_without_a_tokenizer_and_one_of_another_are_refused(small, tmp_
         changed.train(tmp_path / "run", sets=[])
 
 
-def test_the_cosine_starts_above_zero_ends_at_min_and_stays_there():
-    schedule = ScheduleConfig(
-        kind="cosine", peak_lr=1.0, min_lr=0.1, warmup_tokens=100, decay_tokens=500
-    )
-    assert learning_rate(schedule, 10, 1000) == pytest.approx(0.1)
-    assert learning_rate(schedule, 100, 1000) == 1.0
-    assert learning_rate(schedule, 300, 1000) == pytest.approx(0.55)
-    assert learning_rate(schedule, 500, 1000) == pytest.approx(0.1)
-    assert learning_rate(schedule, 900, 1000) == pytest.approx(0.1)
-    whole = schedule.model_copy(update={"decay_tokens": None})
-    assert learning_rate(whole, 550, 1000) == pytest.approx(0.55)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"kind": "constant"}, "neither min_lr nor decay_tokens"),
-        ({"min_lr": None}, "needs min_lr"),
-        ({"min_lr": 2.0}, "above peak_lr"),
-        ({"decay_tokens": 100}, "more than warmup_tokens"),
-    ],
-)
-def test_schedules_that_contradict_themselves_are_refused(change, message):
-    good = {"kind": "cosine", "peak_lr": 1.0, "min_lr": 0.1, "warmup_tokens": 100}
-    with pytest.raises(ValueError, match=message):
-        ScheduleConfig(**(good | change))
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -294,3 +265,14 @@ def test_a_model_that_was_scored_first_can_go_on_learning() -> None:
     windows_nll(states, lambda hidden: hidden @ model.head.weight.T, [ids[0].numpy()], [1], "cpu")
     model.head(model(ids), ids).total.backward()
     assert model.embed_tokens.weight.grad is not None
+
+
+def test_attention_within_documents_gives_other_weights_and_goes_on_to_the_bit(small, tmp_path):
+    plain = small.train(tmp_path / "plain")
+    whole = small.train(tmp_path / "whole", within_documents=True, packing="best_fit")
+    small.train(
+        tmp_path / "parts", within_documents=True, packing="best_fit", segments=SEGMENTS[:1]
+    )
+    again = small.train(tmp_path / "parts", within_documents=True, packing="best_fit")
+    assert whole["weights_sha256"] != plain["weights_sha256"]
+    assert again["weights_sha256"] == whole["weights_sha256"]
