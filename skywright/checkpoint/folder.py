@@ -121,22 +121,25 @@ def problem(path: Path) -> str | None:
     return None
 
 
-def read_state(path: Path) -> dict[str, Any]:
-    """The JSON state of a checkpoint. Raises UserError if the checkpoint is not whole."""
-    wrong = problem(path)
+def read_state(path: Path, checked: bool = False) -> dict[str, Any]:
+    """The JSON state of a checkpoint. Raises UserError if the checkpoint is not whole.
+
+    `checked` says that it was just found whole (by `latest`), so that it is not read through again.
+    """
+    wrong = None if checked else problem(path)
     if wrong is not None:
         raise UserError(f"{path}: not a usable checkpoint: {wrong}; name another one")
     state: dict[str, Any] = read_json(path / STATE)
     return state
 
 
-def load(path: Path, tensors: Tensors) -> dict[str, Any]:
+def load(path: Path, tensors: Tensors, checked: bool = False) -> dict[str, Any]:
     """Fill `tensors` in place from the checkpoint at `path` and return its JSON state.
 
     Groups and tensors that are not asked for are left unread. Raises UserError if the checkpoint
-    is not whole, or has no tensor of a name and shape asked for.
+    is not whole (`checked`: see `read_state`), or has no tensor of a name and shape asked for.
     """
-    state = read_state(path)
+    state = read_state(path, checked)
     stored = dcp.FileSystemReader(str(path)).read_metadata().state_dict_metadata
     for group, named in tensors.items():
         for name, tensor in named.items():

@@ -67,7 +67,10 @@ def train(
         raise ValueError("the loader reads another plan than the one given")
     check_layout(config.optimizer, {})
     with _disk_errors_named(out):
-        stored = _stored_settings(out)
+        newest = checkpoint.latest(out / "checkpoints")
+        stored = None
+        if newest is not None:
+            stored = checkpoint.read_state(newest, checked=True)["settings"]
         precision, threads = _execution(config, stored)
         settings = settings_of(
             config, model_config, loader, tokenizer_folder, precision, threads, initial
@@ -77,7 +80,7 @@ def train(
             sweep_temporary(folder)
         run = Run(config, model_config, loader, tokenizer_folder, sets, out, settings, initial)
         with _deterministic(threads), listening() as requests:
-            run.start()
+            run.start(newest)
             _to_the_end(run, requests, progress)
         summary = run.summary()
         write_json(out / "summary.json", summary)
@@ -108,7 +111,9 @@ def _to_the_end(run: Run, requests: Requests, progress: Progress) -> None:
                     _log.warning("step %d is skipped: %s", step.number, verdict.reason)
                 metrics.write(line)
                 watching.step(line)
-                progress(step.number, len(run.steps), f"loss {line['loss_nats'] or 0:.3f}")
+                loss = line["loss_nats"]
+                text = "no loss" if loss is None else f"loss {loss:.3f}"
+                progress(step.number, len(run.steps), text)
                 _periodic(run, step, requests, metrics, validation, watching, watchdog)
         saver.wait()
 
@@ -132,20 +137,21 @@ def _periodic(
     if (end and config.export_at_segment_ends) or due(step, config.export_every):
         run.export(step)
         watchdog.beat()
-    asked = requests.save or requests.stop is not None
+    # In many processes these are made equal by the same all-reduce as a step's numbers.
+    stop, save = requests.take()
+    asked = save or stop is not None
     if end or asked or due(step, config.checkpoint_every) or due(step, config.keep_every):
         metrics.sync()
         validation.sync()
         run.save(step)
         watchdog.beat()
-    requests.save = False
-    if requests.stop is not None:
+    if stop is not None:
         run.saver.wait()
         _log.warning(
             "%s: stopped after step %d of %d, which is saved; run the same command again to go on",
-            requests.stop.name, step.number, len(run.steps),
+            stop.name, step.number, len(run.steps),
         )  # fmt: skip
-        raise Stopped(requests.stop)
+        raise Stopped(stop)
 
 
 @contextmanager
@@ -189,11 +195,6 @@ def _disk_errors_named(out: Path) -> Iterator[None]:
             f"{out}: cannot be written ({error.strerror}); {remedy} and run the same command "
             f"again; {stands}"
         ) from error
-
-
-def _stored_settings(out: Path) -> Settings | None:
-    newest = checkpoint.latest(out / "checkpoints")
-    return None if newest is None else checkpoint.read_state(newest)["settings"]
 
 
 def _execution(config: TrainConfig, stored: Settings | None) -> tuple[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -83,10 +84,12 @@ class Run:
         self.standing = Standing()
         self.saved_step = 0
 
-    def start(self) -> None:
-        """Fresh weights, those of `initial`, or the newest checkpoint's with all of its state."""
+    def start(self, newest: Path | None) -> None:
+        """Fresh weights, those of `initial`, or the newest checkpoint's with all of its state.
+
+        `newest` is what `checkpoint.latest` has just found.
+        """
         model = Decoder(self.model_config)
-        newest = checkpoint.latest(self.checkpoints)
         if newest is None:
             model.initialise(self.config.seed)
             if self.initial is not None:
@@ -95,14 +98,14 @@ class Run:
         self.optimizer = MasterOptimizer(model, self.config.optimizer)
         self.model = model.to(TORCH_DTYPES[self.settings["precision"]])
         if newest is not None:
-            state = checkpoint.read_state(newest)
+            state = checkpoint.read_state(newest, checked=True)
             check_same(state["settings"], self.settings, state["begun_segments"], newest)
             self.guard.restore(state["guard"])
             self._load(newest)
         self.optimizer.publish()
 
     def _load(self, path: Path) -> dict[str, Any]:
-        state = checkpoint.load(path, self.optimizer.tensors())
+        state = checkpoint.load(path, self.optimizer.tensors(), checked=True)
         self.standing = Standing.of(state)
         self.saved_step = self.standing.step
         return state
@@ -138,7 +141,8 @@ class Run:
             loss_sum, counted = self._forward_backward(step, batch)
             # In many processes one all-reduce makes these numbers equal, and with them all that
             # is decided below.
-            loss, norm = loss_sum / counted, self.optimizer.gradient_norm()
+            loss = loss_sum / counted if counted else math.nan
+            norm = self.optimizer.gradient_norm()
             verdict = self.guard.judge(step, loss, norm, self.saved_step)
             if verdict.action == "apply":
                 self.optimizer.update(lr, norm)
@@ -203,7 +207,7 @@ class Run:
         if newest is None:
             self.standing, self.saved_step = Standing(), 0
             del self.optimizer, self.model  # before the new ones need their memory
-            self.start()
+            self.start(None)
             self.guard.roll_back(bad, reason, None, 0)
             return
         state = self._load(newest)

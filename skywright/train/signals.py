@@ -29,6 +29,11 @@ class Requests:
     stop: signal.Signals | None = None
     save: bool = False
 
+    def take(self) -> tuple[signal.Signals | None, bool]:
+        """What was asked for, read once: the signal to stop if any, and whether to save."""
+        save, self.save = self.save, False
+        return self.stop, save
+
 
 @contextmanager
 def listening() -> Iterator[Requests]:

@@ -59,7 +59,7 @@ class View:
             return
         self._print(
             f"{about.parameters:,} parameters, {about.precision}, {about.threads} threads, "
-            f"{about.steps:,} steps of {about.tokens:,} tokens in all"
+            f"{about.steps:,} steps, {about.tokens:,} tokens"
         )
         self._print(self._convention(about))
 
@@ -141,9 +141,8 @@ class View:
         ]
         if self._domains:
             parts.append(self._domain_table())
-        return Panel(
-            Group(*parts), title=str(about.out), subtitle=Text(self._convention(about), "dim")
-        )
+        parts.append(Text(self._convention(about), style="dim"))
+        return Panel(Group(*parts), title=str(about.out))
 
     def _domain_table(self) -> Table:
         latest, before = self._domains[-1], self._domains[:-1]

@@ -164,7 +164,18 @@ def test_elsewhere_than_on_a_terminal_lines_are_printed_and_no_escapes(small, tm
 def test_on_a_terminal_the_picture_shows_losses_domains_and_speed(small, tmp_path):
     text = seen(small, tmp_path / "run", terminal=True)
     last = text[text.rindex("╭") :]
-    for part in ("41/41", "tokens/s", "MFU", "GiB", "left", "held_out", "nats/token", "▁", "█"):
+    for part in (
+        "41/41",
+        "tokens/s",
+        "MFU",
+        "GiB",
+        "left",
+        "held_out",
+        "nats/token",
+        "▁",
+        "█",
+        "peak 1,000 GFLOP/s",
+    ):
         assert part in last
 
 
