@@ -24,6 +24,7 @@ lint: $(READY)  ## style, types, floors of imports
 bench: $(READY)  ## measurements; each prints one line of JSON
 	$(BIN)/python -m benchmarks.laptop
 	$(BIN)/python -m benchmarks.tokens
+	$(BIN)/python -m benchmarks.model
 
 lock: ## write constraints.txt anew from the newest versions that fit pyproject.toml
 	$(PYTHON) scripts/lock.py > constraints.new && mv constraints.new constraints.txt
