@@ -22,7 +22,8 @@ def estimate(
         Path | None, typer.Argument(help="A recipe file (YAML).", metavar="[RECIPE]")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="A published run: skywork-13b, llama2-13b ...")
+        str | None,
+        typer.Option("--model", help="A model by name: skywork-13b, gpt-7b, ladder-10m ..."),
     ] = None,
     overrides: Overrides = None,
     gpus: Annotated[int | None, typer.Option("--gpus", min=1, help="Number of devices.")] = None,

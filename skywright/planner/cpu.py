@@ -1,7 +1,7 @@
 """A training run in one process on a processor: its peak memory by phase, and its time.
 
 What is held was read off `skywright.train` and `skywright.model`, and is checked against autograd's
-own list by the tests. Models in LLaMA's form.
+own list by the tests.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ from skywright.model.config import ModelConfig
 from skywright.model.flops import flops_per_token, parameters
 from skywright.planner.hardware import HardwareConfig
 from skywright.planner.layout import LayoutConfig, Workload
-from skywright.planner.shape import Shape
+from skywright.planner.memory import HEAD_CHUNK_ROWS
 
 Precision = Literal["bf16", "fp32"]
 _VALUE = {"bf16": 2, "fp32": 4}
 ONE_PROCESS = LayoutConfig()
 
-BLOCK_ROWS, BLOCK_CONTEXT_TOKENS = 64, 1024
-"""Rows of attention scores at a time, up to how long a sequence (`skywright.model.attention`)."""
-HEAD_CHUNK_ROWS = 256
-"""Rows of logits at a time (`skywright.model.head`)."""
+BLOCK_ROWS, BLOCKED_CONTEXT_TOKENS = 64, 1024
+"""Rows of attention scores at a time, up to how long a sequence (`skywright.model.attention`, which
+is not imported: it needs torch)."""
 
 ALLOCATOR_FACTOR = 1.4
 """Resident over live bytes of what a step allocates and frees: the C library keeps freed blocks and
@@ -89,31 +88,50 @@ class CpuMemory:
         return self.state_bytes + self.phases[self.fullest]
 
 
-def layer_kept_bytes(shape: Shape, sequence_tokens: int, precision: Precision) -> float:
+def _norm_kept_bytes(model: ModelConfig, values: int, precision: Precision) -> float:
+    """Bytes that a norm of `values` keeps. RMSNorm: input and result in fp32 and an fp32 scale.
+    LayerNorm, one kernel: input, mean and scale as they come."""
+    if model.architecture == "gpt":
+        return _VALUE[precision] * (values + 2.0)
+    return 8.0 * values + 4
+
+
+def layer_kept_bytes(model: ModelConfig, sequence_tokens: int, precision: Precision) -> float:
     """Bytes a token that one layer keeps for its backward pass, b bytes a value.
 
-    Each norm keeps its input and its result in fp32 and an fp32 scale: 2 (8 h + 4). The products
-    keep their inputs: b (2 h + w). Attention keeps query, key and value, the last two repeated for
-    every head: 3 b w; and its probabilities up to the diagonal's blocks, or, in longer sequences,
-    an fp32 log-sum-exp a head. The gated feed-forward block keeps gate, silu(gate), up and their
-    product: 4 b f.
+    Besides its norms: the inputs of the products, b 2 h; dropout's two masks, which a processor
+    keeps as factors, b 2 h; SwiGLU's gate, silu(gate), up and their product, b 4 f, or GELU's input
+    and result, b 2 f. Attention keeps its query, key, value and result. By blocks (up to
+    BLOCKED_CONTEXT_TOKENS) key and value are repeated for every head, b 4 w, and the probabilities
+    up to the diagonal's blocks are kept. Torch's kernel keeps an fp32 log-sum-exp a head instead;
+    after rotary positions its result is laid out head by head, and is kept again as the next
+    product's input.
     """
-    b = _VALUE[precision]
-    kept = 2.0 * (8 * shape.hidden + 4) + b * (2 * shape.hidden + 4 * shape.width)
-    kept += (4 if shape.ffn_matrices == 3 else 2) * b * shape.ffn
-    if sequence_tokens > BLOCK_CONTEXT_TOKENS:
-        return kept + 4.0 * shape.heads
+    b, gpt = _VALUE[precision], model.architecture == "gpt"
+    width, kv_width = (n * model.head_size for n in (model.heads, model.key_value_heads))
+    kept = 2 * _norm_kept_bytes(model, model.hidden, precision) + 2.0 * b * model.hidden
+    kept += 2.0 * b * model.hidden * (model.dropout > 0)
+    kept += (2 if gpt else 4) * b * model.ffn_hidden
+    if model.qk_norm:
+        heads = model.heads + model.key_value_heads
+        kept += heads * _norm_kept_bytes(model, model.head_size, precision)
+    if sequence_tokens > BLOCKED_CONTEXT_TOKENS:
+        return kept + b * ((2 if gpt else 3) * width + 2 * kv_width) + 4.0 * model.heads
     ends = [min(s + BLOCK_ROWS, sequence_tokens) for s in range(0, sequence_tokens, BLOCK_ROWS)]
     scores = sum((end - start) * end for start, end in zip([0, *ends[:-1]], ends, strict=True))
-    return kept + b * shape.heads * scores / sequence_tokens
+    return kept + b * (4 * width + model.heads * scores / sequence_tokens)
 
 
-def ends_kept_bytes(shape: Shape, tokens: int, sequence_tokens: int, precision: Precision) -> float:
-    """Bytes that are kept outside the layers: ids, rotary tables, the last norm, and both gradients
-    of the head, which are made in the forward pass."""
+def ends_kept_bytes(
+    model: ModelConfig, tokens: int, sequence_tokens: int, precision: Precision
+) -> float:
+    """Bytes that are kept outside the layers: ids, places, dropout's mask, the last norm, and both
+    gradients of the head, which are made in the forward pass."""
     b = _VALUE[precision]
-    rotary = b * sequence_tokens * shape.width // shape.heads
-    return (8.0 + 8 * shape.hidden + 4 + b * shape.hidden) * tokens + rotary + b * shape.table
+    each = 8.0 + _norm_kept_bytes(model, model.hidden, precision) + b * model.hidden
+    each += b * model.hidden * (model.dropout > 0)
+    place = 8 if model.architecture == "gpt" else b * model.head_size  # int64, or cosine and sine
+    return each * tokens + place * sequence_tokens + b * model.vocab_size * model.hidden
 
 
 def peak_memory(
@@ -122,28 +140,28 @@ def peak_memory(
     """Bytes by part and phase of `skywright train` in one process.
 
     State: the weights in bf16 (in fp32 they are the masters), fp32 masters, both moments. A step
-    adds activations and the head's buffers; then the gradients in the weights' format; then their
-    fp32 sum, which stays while further micro-batches run. `exports` adds the phase in which a
-    Hugging Face folder is written and checked.
+    adds activations and the head's buffers; then the gradients in the weights' format, the
+    embedding's being made in fp32; then their fp32 sum, which stays while further micro-batches
+    run. `exports` adds the phase in which a Hugging Face folder is written and checked.
     """
-    shape, b, count = Shape.of(model), _VALUE[precision], parameters(model)["total"]
-    tokens = workload.micro_batch(ONE_PROCESS)
-    accumulates = workload.global_batch_tokens > tokens
-    layers = shape.layers * tokens * layer_kept_bytes(shape, workload.sequence_tokens, precision)
-    logits = min(HEAD_CHUNK_ROWS, tokens) * shape.vocabulary * (4.0 + 2 * b)
-    ends = ends_kept_bytes(shape, tokens, workload.sequence_tokens, precision)
+    b, count = _VALUE[precision], parameters(model)["total"]
+    table, tokens = model.vocab_size * model.hidden, workload.micro_batch(ONE_PROCESS)
+    summed = 4.0 * count if workload.global_batch_tokens > tokens else 0.0
+    layers = model.layers * tokens * layer_kept_bytes(model, workload.sequence_tokens, precision)
+    ends = ends_kept_bytes(model, tokens, workload.sequence_tokens, precision)
+    narrow = precision == "bf16"
+    logits = min(HEAD_CHUNK_ROWS, tokens) * model.vocab_size * (b + 4.0 * narrow)
     buffers = {
-        "activations": layers + ends - b * shape.table,
-        "head": b * shape.table + 4.0 * shape.table * (precision == "bf16") + logits,
+        "activations": layers + ends - b * table,
+        # The gradient of its weights: a chunk's product, the fp32 sum, and that rounded.
+        "head": (b + 4.0 + b * narrow) * table + logits,
         "gradients": float(b * count),
+        "embedding": 4.0 * (table + tokens * model.hidden) * narrow,
         "gradient sum": 4.0 * count,
     }
-    summed = buffers["gradient sum"] if accumulates else 0.0
-    # In fp32 the first micro-batch's gradients become the sum, without a copy.
-    after = summed + (buffers["gradients"] if precision == "bf16" or accumulates else 0.0)
     live = {
         "forward": summed + buffers["activations"] + buffers["head"],
-        "backward": after,
+        "backward": summed + buffers["gradients"] + buffers["embedding"],
         "optimizer": buffers["gradient sum"],
     }
     phases = {name: ALLOCATOR_FACTOR * value for name, value in live.items()}
@@ -151,7 +169,7 @@ def peak_memory(
         phases["export"] = EXPORT_FACTOR * EXPORT_BYTES * count
     return CpuMemory(
         state={
-            "weights": 2.0 * count if precision == "bf16" else 0.0,
+            "weights": 2.0 * count if narrow else 0.0,
             "masters": 4.0 * count,
             "moments": 8.0 * count,
         },
@@ -164,13 +182,13 @@ def step_seconds(
     model: ModelConfig, workload: Workload, hardware: HardwareConfig, precision: Precision
 ) -> dict[str, float]:
     """Seconds of one optimizer step by part; validation, exports and checkpoints are not in it."""
-    shape, tokens = Shape.of(model), workload.global_batch_tokens
+    tokens = workload.global_batch_tokens
     flops = flops_per_token(model, workload.sequence_tokens, "causal") * tokens
     peak = hardware.bf16_flops if precision == "bf16" else hardware.fp32_flops
     rate = hardware.memory_bytes_per_s * hardware.memory_share
     return {
         "matmul": flops / (peak * hardware.matmul_share),
-        "layers": PASS_BYTES[precision] * shape.hidden * shape.layers * tokens / rate,
-        "loss": LOGIT_BYTES[precision] * shape.vocabulary * tokens / rate,
+        "layers": PASS_BYTES[precision] * model.hidden * model.layers * tokens / rate,
+        "loss": LOGIT_BYTES[precision] * model.vocab_size * tokens / rate,
         "optimizer": STEP_BYTES[precision] * parameters(model)["total"] / rate,
     }

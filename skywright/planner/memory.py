@@ -15,13 +15,13 @@ from skywright.planner.software import Software
 
 WEIGHT, GRADIENT, MASTER, MOMENTS = 2, 4, 4, 8
 """Bytes a parameter: bf16 copy, fp32 gradient, fp32 master, AdamW's two fp32 moments."""
-HEAD_CHUNK_ROWS = 256
+HEAD_CHUNK_ROWS = 512
 """Rows of logits at a time where the head works in chunks (`skywright.model.head`)."""
 LOGIT_WHOLE = 14
 """Bytes a logit where the table is whole: bf16, its fp32 copy, the softmax kept for the backward
 pass, its fp32 gradient (Megatron-LM's vocab_parallel_cross_entropy on output.float())."""
-LOGIT_CHUNKED = 8
-"""Bytes a logit within a chunk: bf16, fp32 exponentials, bf16 gradient."""
+LOGIT_CHUNKED = 6
+"""Bytes a logit within a chunk: bf16, which its gradient takes over, and fp32 exponentials."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ TERMS: dict[str, str] = {
     "optimizer": "fp32 masters and AdamW's moments: 12 bytes a parameter; with zero, its share",
     "gathered": "zero 2: one layer's fp32 gradients, whole; zero 3: two layers' bf16 weights too",
     "activations": "kept for the backward pass: bytes a token and layer x layers x in flight",
-    "head": "logits with their gradients; in chunks, also the head's gradient twice",
+    "head": "logits with their gradients; in chunks, also the head's gradient as it is summed",
     "temporary": "a layer's own gradients in the backward pass, sequence-parallel copies",
     "reserve": "CUDA context, NCCL and cuBLAS buffers, what the allocator cannot give out",
 }
@@ -56,9 +56,10 @@ def kept_bytes_per_token(
 ) -> float:
     """Activations that a layer keeps for its backward pass, in bytes a token, on one tensor rank.
 
-    In bf16 (2 bytes), after Korthikanti et al. 2022, section 4, without dropout and its masks:
+    In bf16 (2 bytes), after Korthikanti et al. 2022, section 4, without dropout in attention:
 
         inputs of both norms, their outputs     2 (2 h + 2 h), split only with sequence parallelism
+        dropout's masks, where there is any     2 h, split likewise
         query, key, value; attention's output   2 (w + 2 kv + w)
         feed-forward                            2 x 3 f with a gate (gate, up, product), 4 f where
                                                 silu(gate) is kept too; 2 x 2 f without a gate
@@ -70,6 +71,8 @@ def kept_bytes_per_token(
     norms = 2.0 * 4 * shape.hidden / layout.split_norms
     if layout.checkpointing == "full":
         return norms / 4
+    if shape.dropout:
+        norms += 2.0 * shape.hidden / layout.split_norms
     inner = 2.0 * (2 * shape.width + 2 * shape.kv_width)
     tensors = shape.ffn_matrices if shape.ffn_matrices == 2 or software.fused_swiglu else 4
     inner += 2.0 * tensors * shape.ffn
@@ -87,11 +90,12 @@ def stage_parameters(shape: Shape, layout: LayoutConfig, stage: int) -> dict[str
     """Parameters of a stage on one tensor rank: `layers`, `embedding`, `head`."""
     first, last = stage == 0, stage == layout.pipeline - 1
     layers = layers_of_stages(shape.layers, layout)[stage] * shape.layer_parameters
-    # A tied head has its own copy where the embedding is on another stage.
+    # A tied head has its own copy where the embedding is on another stage. Learned positions stand
+    # whole on every tensor rank.
     head = last and (not shape.tied or layout.pipeline > 1)
     return {
         "layers": (layers + shape.body_rest * last) / layout.tensor,
-        "embedding": shape.table * first / layout.tensor,
+        "embedding": (shape.table / layout.tensor + shape.positions) * first,
         "head": shape.table * head / layout.tensor,
     }
 
@@ -152,8 +156,9 @@ def _head_bytes(
     if software.logits == "whole":
         return ends + LOGIT_WHOLE * micro * vocabulary
     rows = min(HEAD_CHUNK_ROWS, micro)
-    # Both gradients are made in the forward pass: the weights' in fp32 and then in bf16.
-    made = (GRADIENT + WEIGHT) * shape.table / layout.tensor + 2.0 * shape.hidden * micro
+    # Both gradients are made in the forward pass: the weights' in fp32, from a chunk's product in
+    # bf16, and at the end rounded to bf16.
+    made = (GRADIENT + 2 * WEIGHT) * shape.table / layout.tensor + 2.0 * shape.hidden * micro
     return ends + made + LOGIT_CHUNKED * rows * vocabulary
 
 

@@ -1,21 +1,36 @@
-"""A run to ask about: a published model by name, or a recipe."""
+"""A run to ask about: a model by name, with the settings it was trained with, or a recipe."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator
 
 from skywright.config import Config, load
-from skywright.errors import UserError
 from skywright.model.config import ModelConfig
+from skywright.model.flops import parameters
+from skywright.model.presets import preset
 from skywright.planner.layout import LayoutConfig, Workload
 from skywright.planner.software import SoftwareName
 
 if TYPE_CHECKING:
     from skywright.train.config import TrainConfig
 
-_FOLDER = Path(__file__).parent / "models"
+_FOLDER = Path(__file__).parent / "settings"
+_LADDER = "ladder"
+
+TOKENS_PER_PARAMETER = 20
+"""Tokens of a ladder's run, a parameter of the body (Hoffmann et al. 2022, table 3)."""
+
+
+def _with_preset(value: Any) -> Any:
+    """`{preset: NAME, ...}` as that model's shape with what follows laid over it."""
+    if isinstance(value, dict) and "preset" in value:
+        changes = dict(value)
+        return preset(changes.pop("preset")).model_dump() | changes
+    return value
 
 
 class PlannedRun(Config):
@@ -26,7 +41,7 @@ class PlannedRun(Config):
     """
 
     name: str
-    model: ModelConfig
+    model: Annotated[ModelConfig, BeforeValidator(_with_preset)]
     workload: Workload
     hardware: str
     layout: LayoutConfig = LayoutConfig()
@@ -36,20 +51,20 @@ class PlannedRun(Config):
     sources: dict[str, str] = {}
 
 
-def known_presets() -> list[str]:
-    """Names of the published runs that are shipped."""
-    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
-
-
 def load_preset(name: str, overrides: Sequence[str] = ()) -> PlannedRun:
-    """The published run `name`, with `a.b=c` overrides (`model.hidden=5120`).
+    """The model of this name (`skywright.model.presets`) as it was trained, or, of the small
+    ladder, as it might be; with `a.b=c` overrides (`model.layers=26`).
 
     Raises UserError if there is none of that name, or if an override does not fit.
     """
-    path = _FOLDER / f"{name.lower()}.yaml"
-    if path.parent != _FOLDER or not path.is_file():
-        raise UserError(f"model {name!r} is not known; name one of {', '.join(known_presets())}")
-    return load(path, PlannedRun, overrides)
+    name = name.lower()
+    shape = preset(name)
+    path = _FOLDER / f"{name}.yaml"
+    values = [f"name={name}", f"model.preset={name}"]
+    if name.startswith(_LADDER):
+        path = _FOLDER / f"{_LADDER}.yaml"
+        values.append(f"workload.tokens={TOKENS_PER_PARAMETER * parameters(shape)['body']}")
+    return load(path, PlannedRun, [*values, *overrides])
 
 
 def of_recipe(name: str, model: ModelConfig, train: TrainConfig) -> PlannedRun:

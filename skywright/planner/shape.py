@@ -10,7 +10,7 @@ from skywright.model.flops import parameters
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a model, whether its feed-forward block has a gate or not."""
+    """Sizes of a model of either architecture."""
 
     hidden: int
     width: int  # heads x head size
@@ -21,32 +21,32 @@ class Shape:
     heads: int
     vocabulary: int
     layer_parameters: int
-    body_rest: int  # parameters of the body outside its layers: the last norm, learned positions
+    body_rest: int  # parameters of the body outside its layers: the last norm
+    positions: int  # parameters of learned positions, 0 with rotary ones
     table: int  # vocabulary x hidden
     tied: bool
+    dropout: bool
 
     @staticmethod
     def of(model: ModelConfig) -> Shape:
         """Read from the configuration and from its count of parameters."""
         width, kv_width = (n * model.head_size for n in (model.heads, model.key_value_heads))
-        body = parameters(model)["body"]
+        count = parameters(model)
         longer = model.model_copy(update={"layers": model.layers + 1})
-        each = parameters(longer)["body"] - body
-        attention = 2 * model.hidden * (width + kv_width)
-        # A layer is attention, two or three matrices of hidden x ffn, and norms that are far
-        # smaller than one of them: so the count tells which kind of layer it is.
-        matrices = round((each - attention) / (model.hidden * model.ffn_hidden))
+        each = parameters(longer)["body"] - count["body"]
         return Shape(
             hidden=model.hidden,
             width=width,
             kv_width=kv_width,
             ffn=model.ffn_hidden,
-            ffn_matrices=matrices,
+            ffn_matrices=2 if model.architecture == "gpt" else 3,
             layers=model.layers,
             heads=model.heads,
             vocabulary=model.vocab_size,
             layer_parameters=each,
-            body_rest=body - each * model.layers,
+            body_rest=count["body"] - each * model.layers,
+            positions=count["positions"],
             table=model.vocab_size * model.hidden,
             tied=model.tie_embeddings,
+            dropout=model.dropout > 0,
         )

@@ -109,6 +109,24 @@ def test_a_recipe_is_estimated_on_this_machine_and_on_gpus() -> None:
     assert layout["raw"]["fits"]
 
 
+def test_a_gpt_is_estimated_by_name() -> None:
+    answer = asked("--model", "gpt-7b", "--layout", "dp32+tp2")
+    assert answer["parameters"]["positions"] == 4096 * 4096
+    (layout,) = answer["layouts"]
+    # Kept a token and layer: 8 h + dropout's masks 2 h + 8 w + 4 f, f = 4 h, and 4 a head.
+    kept = 32 * 4096 * (34 * 4096 + 4 * 32) / 2
+    assert layout["raw"]["memory_terms_bytes"]["activations"] == kept
+    llama = asked("--model", "llama-7b", "--layout", "dp32+tp2")["layouts"][0]
+    assert layout["raw"]["tokens_per_s"] == pytest.approx(llama["raw"]["tokens_per_s"], rel=0.05)
+
+
+def test_a_model_of_the_ladder_is_estimated_on_this_machine() -> None:
+    answer = asked("--model", "ladder-5m", "--set", "model.layers=6", "--tokens", "10M")
+    assert answer["hardware"]["kind"] == "cpu"
+    assert answer["processor"]["seconds"] > 0
+    assert answer["workload"]["tokens"] == 10**7
+
+
 def test_the_planner_is_shown_against_the_report() -> None:
     answer = asked("--against-report")
     assert len(answer["tokens_per_s"]) == len(answer["memory"]) == 12
@@ -125,7 +143,7 @@ def test_the_planner_is_shown_against_the_report() -> None:
     [
         ((), "name either a recipe or a --model"),
         (("recipes/laptop.yaml", "--model", "skywork-13b"), "name either a recipe or a --model"),
-        (("--model", "skywork"), "model 'skywork' is not known; name one of"),
+        (("--model", "skywork"), "did you mean 'skywork-13b'?"),
         (("--model", "skywork-13b", "--layout", "dp3"), "a batch of 16,777,216 tokens does not"),
         (("--model", "skywork-13b", "--layout", "x"), "'x' is not one of dpN"),
         (("--model", "skywork-13b", "--hardware", "abacus"), "hardware 'abacus': no such file"),

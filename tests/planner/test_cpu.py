@@ -12,12 +12,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skywright.model import attention, head
 from skywright.model.config import ModelConfig
 from skywright.model.decoder import Decoder
 from skywright.model.flops import flops_per_token, parameters
-from skywright.model.rotary import rotary_tables
 from skywright.planner import HardwareConfig, Workload
 from skywright.planner.cpu import (
+    BLOCK_ROWS,
+    BLOCKED_CONTEXT_TOKENS,
     EXPORT_BYTES,
     EXPORT_FACTOR,
     ends_kept_bytes,
@@ -26,7 +28,7 @@ from skywright.planner.cpu import (
     precision_on,
     step_seconds,
 )
-from skywright.planner.shape import Shape
+from skywright.planner.memory import HEAD_CHUNK_ROWS
 
 ROOT = Path(__file__).parents[2]
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -34,9 +36,9 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 def kept_by_autograd(model: ModelConfig, sequences: int, tokens: int, dtype: torch.dtype) -> int:
     """Bytes that a forward pass with its loss keeps, the weights themselves left out."""
-    llama = Decoder(model).to(dtype)
-    llama.initialise(0)
-    weights = {p.untyped_storage().data_ptr() for p in llama.parameters()}
+    decoder = Decoder(model).to(dtype)
+    decoder.initialise(0)
+    weights = {p.untyped_storage().data_ptr() for p in decoder.parameters()}
     kept: dict[int, int] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
@@ -46,46 +48,51 @@ def kept_by_autograd(model: ModelConfig, sequences: int, tokens: int, dtype: tor
         return tensor
 
     ids = torch.randint(0, model.vocab_size, (sequences, tokens + 1))
-    rotary_tables.cache_clear()
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        loss = llama.head(llama(ids[:, :-1]), ids[:, 1:])
-    assert loss.requires_grad  # the graph, and with it every block counted, is alive until here
+        loss = decoder.head(decoder(ids[:, :-1]), ids[:, 1:])
+    assert (
+        loss.total.requires_grad
+    )  # the graph, and with it every block counted, is alive until here
     return sum(kept.values())
 
 
-@settings(max_examples=12)
+SMALL = {"vocab_size": 300, "hidden": 64, "heads": 4, "context_tokens": 2048}
+LLAMA = st.fixed_dictionaries(
+    {"kv_heads": st.sampled_from([1, 2, 4]), "qk_norm": st.booleans()},
+    optional={"head_dim": st.just(8)},
+)
+GPT = st.just({"architecture": "gpt"})
+
+
+@settings(max_examples=20)
 @given(
     precision=st.sampled_from(["bf16", "fp32"]),
+    form=LLAMA | GPT,
     layers=st.integers(1, 3),
-    kv_heads=st.sampled_from([1, 2, 4]),
     ffn=st.sampled_from([96, 160]),
     sequences=st.integers(1, 3),
-    tokens=st.sampled_from([64, 100, 192]),
+    # The last is too long for attention by blocks.
+    tokens=st.sampled_from([64, 100, 192, BLOCKED_CONTEXT_TOKENS + 76]),
     tied=st.booleans(),
+    dropout=st.sampled_from([0.0, 0.1]),
 )
 def test_what_is_kept_is_what_autograd_keeps(
-    precision, layers: int, kv_heads: int, ffn: int, sequences: int, tokens: int, tied: bool
+    precision, form, layers: int, ffn: int, sequences: int, tokens: int, tied: bool, dropout: float
 ) -> None:
     model = ModelConfig(
-        vocab_size=300, hidden=64, layers=layers, heads=4, kv_heads=kv_heads, ffn_hidden=ffn,
-        context_tokens=256, tie_embeddings=tied,
-    )  # fmt: skip
-    shape, count = Shape.of(model), sequences * tokens
-    planned = layers * count * layer_kept_bytes(shape, tokens, precision)
-    planned += ends_kept_bytes(shape, count, tokens, precision)
+        **SMALL, **form, layers=layers, ffn_hidden=ffn, tie_embeddings=tied, dropout=dropout
+    )
+    count = sequences * tokens
+    planned = layers * count * layer_kept_bytes(model, tokens, precision)
+    planned += ends_kept_bytes(model, count, tokens, precision)
     measured = kept_by_autograd(model, sequences, tokens, DTYPES[precision])
     assert planned == pytest.approx(measured, rel=0.005)
 
 
-def test_long_sequences_keep_no_probabilities() -> None:
-    model = ModelConfig(
-        vocab_size=300, hidden=64, layers=1, heads=4, ffn_hidden=96, context_tokens=2048
-    )
-    shape = Shape.of(model)
-    planned = 1100 * layer_kept_bytes(shape, 1100, "fp32")
-    planned += ends_kept_bytes(shape, 1100, 1100, "fp32")
-    measured = kept_by_autograd(model, 1, 1100, torch.float32)
-    assert planned == pytest.approx(measured, rel=0.005)
+def test_constants_are_those_of_the_model() -> None:
+    assert BLOCK_ROWS == attention.BLOCK_ROWS
+    assert BLOCKED_CONTEXT_TOKENS == attention.BLOCKED_CONTEXT_TOKENS
+    assert HEAD_CHUNK_ROWS == head.CHUNK_ROWS
 
 
 MIDDLE = ModelConfig(

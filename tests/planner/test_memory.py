@@ -57,7 +57,10 @@ def test_the_logits_stand_whole_in_megatron_and_in_chunks_in_skywright() -> None
     assert whole == pytest.approx(14 * logits + 2 * 2 * 4608 * 4096 / 2)
     chunked = ranks("dp256+tp2", software="skywright")[0].terms["head"]
     assert chunked < whole
-    assert chunked > 6 * 65536 * 4608 / 2  # the head's gradient in fp32 and in bf16
+    # The head's gradient in fp32, in bf16 as a chunk's product and rounded; 512 rows of logits.
+    gradients = 8 * 65536 * 4608 / 2
+    rows = 6 * 512 * 65536 / 2
+    assert chunked == pytest.approx(gradients + rows + 2 * 4608 * 4096 * (2 / 2 + 1))
 
 
 @given(
@@ -79,6 +82,17 @@ def test_the_stages_hold_every_parameter(
     )
     extra = 512 * 64 if tied and pipeline > 1 else 0  # the tied table stands on both ends
     assert held * tensor == parameters(model)["total"] + extra
+
+
+def test_learned_positions_stand_on_every_tensor_rank_of_the_first_stage() -> None:
+    model = ModelConfig(
+        architecture="gpt", vocab_size=512, hidden=64, layers=8, heads=8, ffn_hidden=256,
+        context_tokens=32,
+    )  # fmt: skip
+    count, layout = parameters(model), LayoutConfig(tensor=2, pipeline=4)
+    stages = [sum(stage_parameters(Shape.of(model), layout, s).values()) for s in range(4)]
+    assert stages[0] > stages[1]
+    assert 2 * sum(stages) == count["total"] + count["positions"]
 
 
 @pytest.mark.parametrize(

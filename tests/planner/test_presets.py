@@ -1,4 +1,4 @@
-"""Published models and hardware files: counts by hand, a source for every figure."""
+"""Models by name and hardware files: counts by hand, a source for every figure."""
 
 from __future__ import annotations
 
@@ -8,43 +8,48 @@ import pytest
 
 from skywright.errors import UserError
 from skywright.model.flops import parameters
+from skywright.model.presets import PRESETS, preset
 from skywright.planner import HardwareConfig, load_hardware, load_preset, measure_machine
 from skywright.planner.hardware.config import known_hardware
-from skywright.planner.presets import known_presets
+from skywright.planner.layout import check
 
 
-def test_parameters_of_the_published_models() -> None:
+def test_shapes_are_those_of_the_model_room() -> None:
     # Skywork-13B: 52 layers of 4 h^2 + 3 h f + 2 h, a last norm, two tables of 65,536 x 4,608.
     body = 52 * (4 * 4608**2 + 3 * 4608 * 12288 + 2 * 4608) + 4608
     assert parameters(load_preset("skywork-13b").model) == {
-        "body": body, "embedding": 65536 * 4608, "head": 65536 * 4608,
+        "body": body, "embedding": 65536 * 4608, "positions": 0, "head": 65536 * 4608,
         "total": body + 2 * 65536 * 4608,
     }  # fmt: skip
-    assert round(body / 1e9, 2) == 13.25
-    assert round(65536 * 4608 / 1e9, 3) == 0.302
-    # The counts of the weights released on Hugging Face.
-    assert parameters(load_preset("llama2-13b").model)["total"] == 13_015_864_320
-    assert parameters(load_preset("llama-7b").model)["total"] == 6_738_415_616
+    for name in PRESETS:
+        changed = {"vocab_size": 65536, "context_tokens": 4096} if name == "llama-7b" else {}
+        assert load_preset(name).model == preset(name).model_copy(update=changed)
 
 
-def test_every_preset_names_its_sources_and_fits_its_own_layout() -> None:
-    from skywright.planner.layout import check
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_model_has_a_run_that_names_its_sources_and_fits_its_own_layout(name: str) -> None:
+    run = load_preset(name)
+    assert run.name == name
+    assert {"workload", "layout"} <= run.sources.keys()
+    check(run.model, run.layout, run.workload)
 
-    assert known_presets() == ["llama-7b", "llama2-13b", "skywork-13b"]
-    for name in known_presets():
-        preset = load_preset(name)
-        assert preset.name == name
-        assert {"model", "workload", "layout"} <= preset.sources.keys()
-        check(preset.model, preset.layout, preset.workload)
+
+def test_a_ladders_run_has_twenty_tokens_a_parameter_of_its_body() -> None:
+    run = load_preset("ladder-10m")
+    assert run.workload.tokens == 20 * parameters(run.model)["body"]
+    assert (run.hardware, run.layout.devices) == ("this", 1)
 
 
 def test_a_preset_takes_overrides_and_refuses_wrong_ones() -> None:
     assert load_preset("Skywork-13B", ["model.layers=26"]).model.layers == 26
+    assert load_preset("ladder-5m", ["workload.tokens=1B"]).workload.tokens == 10**9
     with pytest.raises(UserError, match=r"unknown key 'model\.hiden'; did you mean 'hidden'"):
         load_preset("skywork-13b", ["model.hiden=2"])
-    with pytest.raises(UserError, match="model 'gpt-9' is not known; name one of llama-7b"):
+    with pytest.raises(UserError, match="architecture gpt has no kv_heads"):
+        load_preset("gpt-7b", ["model.kv_heads=8"])
+    with pytest.raises(UserError, match="model 'gpt-9': no such preset; did you mean 'gpt-7b'"):
         load_preset("gpt-9")
-    with pytest.raises(UserError, match="is not known"):
+    with pytest.raises(UserError, match="no such preset"):
         load_preset("../hardware/a800")
 
 
