@@ -199,11 +199,13 @@ def _layer(
     flops = 6.0 * shape.width * workload.sequence_tokens * tokens / t
     attention = flops / (hardware.bf16_flops * hardware.attention_share)
     # Forward in bf16: norms read and write h twice (8 h), residuals read two and write one, twice
-    # (12 h), rotary reads and writes queries and keys, the activation reads gate and up and writes
-    # their product. Backward twice that, plus reading and writing the fp32 gradient of each weight.
+    # (12 h), dropout has two masks (2 h), rotary reads and writes queries and keys, the activation
+    # reads gate and up and writes their product. Backward twice that, plus reading and writing the
+    # fp32 gradient of each weight.
+    rotary = 0 if shape.positions else 4 * (shape.width + shape.kv_width)
     once = (
-        20.0 * shape.hidden / layout.split_norms
-        + (4 * (shape.width + shape.kv_width) + 2 * (gates + 1) * shape.ffn) / t
+        (20.0 + 2 * shape.dropout) * shape.hidden / layout.split_norms
+        + (rotary + 2 * (gates + 1) * shape.ffn) / t
     ) * tokens
     summed = 2.0 * GRADIENT * shape.layer_parameters / t
     pointwise = (3 * once + summed) / _memory_rate(hardware)

@@ -98,16 +98,22 @@ def test_constants_are_those_of_the_model() -> None:
 MIDDLE = ModelConfig(
     vocab_size=4096, hidden=512, layers=6, heads=8, ffn_hidden=1376, context_tokens=256
 )
+MIDDLE_GPT = ModelConfig(
+    architecture="gpt", vocab_size=4096, hidden=512, layers=6, heads=8, ffn_hidden=2048,
+    context_tokens=256, dropout=0.1,
+)  # fmt: skip
 
 
-def planned_peak(precision, sequences: int, micro: int, tokens: int, exports: bool):
+def planned_peak(
+    precision, sequences: int, micro: int, tokens: int, exports: bool, model: ModelConfig = MIDDLE
+):
     workload = Workload(
         sequence_tokens=tokens,
         global_batch_tokens=sequences * tokens,
         micro_batch_tokens=micro * tokens,
         tokens=sequences * tokens,
     )
-    return peak_memory(MIDDLE, workload, precision, exports)
+    return peak_memory(model, workload, precision, exports)
 
 
 def test_state_and_phases_by_hand() -> None:
@@ -130,17 +136,24 @@ def test_a_second_micro_batch_meets_the_summed_gradients() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc for resident memory")
 @pytest.mark.parametrize(
-    ("precision", "sequences", "micro", "tokens", "fullest"),
+    ("model", "precision", "sequences", "micro", "tokens", "fullest"),
     [
-        ("bf16", 8, 4, 256, "forward"),  # two: the summed gradients are there too
-        ("bf16", 4, 4, 32, "export"),  # few tokens: the folder for Hugging Face needs most
+        (MIDDLE, "bf16", 8, 4, 256, "forward"),  # two: the summed gradients are there too
+        (MIDDLE, "bf16", 4, 4, 32, "export"),  # few tokens: the folder for Hugging Face needs most
+        (MIDDLE_GPT, "bf16", 8, 4, 256, "forward"),
     ],
 )
 def test_a_runs_peak_memory_is_within_15_percent(
-    precision, sequences: int, micro: int, tokens: int, fullest: str, tmp_path: Path
+    model: ModelConfig,
+    precision,
+    sequences: int,
+    micro: int,
+    tokens: int,
+    fullest: str,
+    tmp_path: Path,
 ) -> None:
     request = {
-        "model": MIDDLE.model_dump(),
+        "model": model.model_dump(),
         "precision": precision,
         "sequence_tokens": tokens,
         "global_batch_tokens": sequences * tokens,
@@ -151,7 +164,7 @@ def test_a_runs_peak_memory_is_within_15_percent(
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     measured = json.loads(done.stdout.splitlines()[-1])["peak_bytes"]
-    planned = planned_peak(precision, sequences, micro, tokens, exports=True)
+    planned = planned_peak(precision, sequences, micro, tokens, True, model)
     assert planned.fullest == fullest
     assert planned.peak_bytes == pytest.approx(measured, rel=0.15)
 
@@ -167,11 +180,18 @@ def test_a_steps_time_by_hand() -> None:
     workload = Workload(sequence_tokens=256, global_batch_tokens=1024, tokens=1024)
     parts = step_seconds(MIDDLE, workload, machine(), "bf16")
     assert parts["matmul"] == pytest.approx(flops_per_token(MIDDLE, 256, "causal") * 1024 / 4e11)
-    assert parts["layers"] == pytest.approx(1200 * 512 * 6 * 1024 / 4e10)
-    assert parts["loss"] == pytest.approx(92 * 4096 * 1024 / 4e10)
+    assert parts["layers"] == pytest.approx(1600 * 512 * 6 * 1024 / 4e10)
+    assert parts["loss"] == pytest.approx(75 * 4096 * 1024 / 4e10)
+    assert parts["tables"] == pytest.approx(300 * 4096 * 512 / 4e10)
     assert parts["optimizer"] == pytest.approx(48 * parameters(MIDDLE)["total"] / 4e10)
     slow = step_seconds(MIDDLE, workload, machine(bf16_flops=2e11), "bf16")
     assert slow["matmul"] == 2 * parts["matmul"]
+    dropping = MIDDLE.model_copy(update={"dropout": 0.1})
+    more = step_seconds(dropping, workload, machine(), "bf16")["layers"] - parts["layers"]
+    assert more == pytest.approx(450 * 512 * 6 * 1024 / 4e10)
+    halves = workload.model_copy(update={"micro_batch_tokens": 512})
+    twice = step_seconds(MIDDLE, halves, machine(), "bf16")
+    assert twice["tables"] == 2 * parts["tables"]
 
 
 def test_precision_is_what_the_processor_multiplies_faster() -> None:
