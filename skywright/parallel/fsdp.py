@@ -63,13 +63,13 @@ def apply_fsdp(
         register_fsdp_forward_method(head, "logits")
     for module in model.modules():
         if isinstance(module, FSDPModule):
-            # Losses are divided by the labels of the whole step: gradients are summed, not averaged.
+            # Losses are divided by the labels of the whole step, so gradients are summed.
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)
 
 
 def set_last_micro_batch(model: nn.Module, config: ParallelConfig, last: bool) -> None:
-    """Before each micro-batch: say whether it is the step's last, after which all is split again."""
+    """Before each micro-batch: whether it is the step's last, after which all is split again."""
     fsdp = cast(FSDPModule, model)
     fsdp.set_requires_gradient_sync(last or config.zero >= 2)
     fsdp.set_reshard_after_backward(last or config.zero == 3)

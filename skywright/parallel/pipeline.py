@@ -8,7 +8,8 @@ the whole model, so the stages' checkpoints are parts of one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from itertools import pairwise
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ def layers_of_stages(layers: int, pipeline: int) -> list[range]:
     """The layers of each stage; where they do not divide, the first stages have one more."""
     each, more = divmod(layers, pipeline)
     starts = [stage * each + min(stage, more) for stage in range(pipeline + 1)]
-    return [range(a, b) for a, b in zip(starts, starts[1:], strict=False)]
+    return [range(a, b) for a, b in pairwise(starts)]
 
 
 class Stage(Decoder):
@@ -115,12 +116,13 @@ class Pipeline:
         rows, tokens = inputs.shape
         schedule = self._schedule(micro_batch_rows, tokens, rows // micro_batch_rows)
         self._nats.clear()
+        given: dict[str, Any] = {} if positions is None else {"positions": positions}
         schedule.step(
             *([inputs] if self._stage.is_first else []),
             target=labels if self._stage.is_last else None,
             return_outputs=False,
             loss_kwargs={"counted": counted},
-            **({} if positions is None else {"positions": positions}),
+            **given,
         )
         return torch.stack(self._nats).sum() if self._nats else torch.zeros(())
 

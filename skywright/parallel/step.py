@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +51,9 @@ class ParallelModel:
         `dtype` is what it multiplies in: fp32 or bf16.
         """
         self.mesh, self.config = mesh, config
+        # Under tensor parallelism the last norm gives a view of its DTensor; nothing here writes
+        # to it in place, which is what torch warns of.
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
         self.model = apply_pipeline(model, mesh, config)
         apply_tensor(self.model, mesh, config)
         apply_fsdp(self.model, mesh, config, dtype)

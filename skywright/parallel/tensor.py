@@ -16,7 +16,14 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Shard, distribute_tensor
+from torch.distributed.tensor import (
+    DTensor,
+    Partial,
+    Placement,
+    Replicate,
+    Shard,
+    distribute_tensor,
+)
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
     ParallelStyle,
@@ -143,9 +150,7 @@ class _OverRanks:
 class ShardedHead(Head):
     """A Head of which each tensor rank holds a run of rows, and never another's logits."""
 
-    def __init__(
-        self, weight: nn.Parameter, z_loss: float, ranks: DeviceMesh, split: bool
-    ) -> None:
+    def __init__(self, weight: nn.Parameter, z_loss: float, ranks: DeviceMesh, split: bool) -> None:
         """`split`: whether hidden states come in split along the sequence."""
         nn.Module.__init__(self)
         self.weight, self.z_loss = weight, z_loss

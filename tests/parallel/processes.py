@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-TIMEOUT_S = 120
+TIMEOUT_S = 600
 
 
 def run(function: Callable[..., Any], processes: int, *args: Any) -> list[Any]:

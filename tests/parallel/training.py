@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch.distributed.tensor import DTensor
 
 from skywright.model.config import ModelConfig
@@ -19,9 +20,31 @@ from skywright.train.optimizer import MasterOptimizer, OptimizerConfig
 MODEL = ModelConfig(
     vocab_size=96, hidden=32, layers=4, heads=4, kv_heads=2, ffn_hidden=48, context_tokens=32
 )
-STEPS, ROWS, TOKENS, MICRO_BATCH_ROWS = 20, 8, 16, 2
-OPTIMIZER = OptimizerConfig(clip=1.0)
+GPT = ModelConfig(
+    architecture="gpt", vocab_size=96, hidden=32, layers=4, heads=4, ffn_hidden=64,
+    context_tokens=32,
+)  # fmt: skip
+TIED = MODEL.model_copy(update={"tie_embeddings": True})
+QK_NORM = MODEL.model_copy(update={"qk_norm": True, "z_loss": 1e-3})
+
+STEPS, ROWS, TOKENS = 20, 8, 16
+OPTIMIZER = OptimizerConfig(clip=1.6)
 LR = 3e-3
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training; without a layout on one process, as the trainer does it."""
+
+    layout: dict[str, Any] = field(default_factory=dict, hash=False)
+    model: ModelConfig = MODEL
+    dtype: torch.dtype = torch.float32
+    emptied: int | None = None  # of two data ranks, the one that is left without labels
+    micro_batches: int = 2
+
+    @property
+    def processes(self) -> int:
+        return ParallelConfig.model_validate(self.layout).processes
 
 
 def decoder(config: ModelConfig) -> Decoder:
@@ -30,48 +53,45 @@ def decoder(config: ModelConfig) -> Decoder:
     return model
 
 
-def batch(step: int, config: ModelConfig, emptied: slice | None = None) -> tuple[torch.Tensor, ...]:
+def batch(step: int, case: Case) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Inputs, labels and positions (ROWS, TOKENS) of a step.
 
-    Rows differ in how many labels they have, from all to none; two documents share some rows.
+    Rows differ in how many labels they have, from all to none; two documents share each row.
     """
     generator = torch.Generator().manual_seed(step)
-    # Ids from a part of the vocabulary that shifts, so that there is something to learn.
-    ids = torch.randint(0, config.vocab_size // 3, (ROWS, TOKENS + 1), generator=generator)
+    # From a part of the vocabulary only, so that there is something to learn.
+    ids = torch.randint(0, case.model.vocab_size // 3, (ROWS, TOKENS + 1), generator=generator)
     inputs, labels = ids[:, :-1].contiguous(), ids[:, 1:].clone()
     kept = torch.randint(1, TOKENS + 1, (ROWS,), generator=generator)
     labels[torch.arange(TOKENS) >= kept[:, None]] = IGNORE
     labels[step % ROWS] = IGNORE
-    if emptied is not None:
-        labels[emptied] = IGNORE
+    if case.emptied is not None:
+        labels[case.emptied :: 2] = IGNORE
     starts = torch.randint(1, TOKENS, (ROWS, 1), generator=generator)
     places = torch.arange(TOKENS).expand(ROWS, -1)
-    positions = torch.where(places < starts, places, places - starts)
-    return inputs, labels, positions
+    return inputs, labels, torch.where(places < starts, places, places - starts)
 
 
-def alone(
-    config: ModelConfig, dtype: torch.dtype, steps: int, emptied: slice | None = None
-) -> dict[str, Any]:
-    """As the trainer does it on one process."""
-    model = decoder(config)
+@lru_cache
+def alone(model_config: ModelConfig, dtype: torch.dtype, emptied: int | None) -> dict[str, Any]:
+    """The training of a case as the trainer does it on one process."""
+    case = Case({}, model_config, dtype, emptied)
+    model = decoder(case.model)
     optimizer = MasterOptimizer(model, OPTIMIZER)
     model.to(dtype)
     optimizer.publish()
-    out: dict[str, Any] = {"losses": [], "norms": [], "gradients": {}}
-    for step in range(steps):
-        inputs, labels, positions = batch(step, config, emptied)
+    out: dict[str, Any] = {"losses": [], "norms": []}
+    for step in range(STEPS):
+        inputs, labels, positions = batch(step, case)
         counted, nats = int((labels != IGNORE).sum()), 0.0
-        for first in range(0, ROWS, MICRO_BATCH_ROWS):
-            part = slice(first, first + MICRO_BATCH_ROWS)
+        for first in range(0, ROWS, ROWS // case.micro_batches):
+            part = slice(first, first + ROWS // case.micro_batches)
             loss = model.head(model(inputs[part], positions[part]), labels[part])
             (loss.total / counted).backward()
             optimizer.accumulate()
             nats += loss.nats.item()
         if step == 0:
-            out["gradients"] = {
-                n: m.grad.clone() for n, m in optimizer._masters.items() if m.grad is not None
-            }
+            out["gradients"] = {n: m.grad.clone() for n, m in optimizer._masters.items()}
         norm = optimizer.gradient_norm()
         optimizer.update(LR, norm)
         out["losses"].append(nats / counted)
@@ -80,38 +100,30 @@ def alone(
     return out
 
 
-def spread(
-    layout: dict[str, Any],
-    config: ModelConfig,
-    dtype: torch.dtype,
-    steps: int,
-    emptied: slice | None = None,
-) -> dict[str, Any]:
-    """The same on this process's part of a layout; gradients and weights come back whole."""
-    parallel_config = ParallelConfig.model_validate(layout)
-    mesh = make_mesh(parallel_config, config)
-    parallel = ParallelModel(decoder(config), mesh, parallel_config, dtype)
+def spread(cases: list[Case]) -> list[dict[str, Any]]:
+    """The same on this process's part of each layout; gradients and weights come back whole."""
+    return [_spread(case) for case in cases]
+
+
+def _spread(case: Case) -> dict[str, Any]:
+    config = ParallelConfig.model_validate(case.layout)
+    mesh = make_mesh(config, case.model)
+    parallel = ParallelModel(decoder(case.model), mesh, config, case.dtype)
     optimizer = MasterOptimizer(parallel.model, OPTIMIZER, mesh)
-    rows = rows_of(mesh)
-    out: dict[str, Any] = {"losses": [], "norms": [], "gradients": {}}
-    at_once = max(1, MICRO_BATCH_ROWS // parallel_config.data)
-    for step in range(steps):
-        parts = (tensor[rows].contiguous() for tensor in batch(step, config, emptied))
-        loss = parallel.forward_backward(*parts, micro_batch_rows=at_once)
+    rows, at_once = rows_of(mesh), ROWS // config.data // case.micro_batches
+    out: dict[str, Any] = {"losses": [], "norms": []}
+    for step in range(STEPS):
+        inputs, labels, positions = (tensor[rows].contiguous() for tensor in batch(step, case))
+        loss = parallel.forward_backward(inputs, labels, positions, at_once)
         if step == 0:
-            out["gradients"] = {
-                name: whole(parameter.grad)
-                for name, parameter in parallel.model.named_parameters()
-                if parameter.grad is not None
-            }
+            named = parallel.model.named_parameters()
+            out["gradients"] = {name: whole(p.grad) for name, p in named if p.grad is not None}
         optimizer.accumulate()
         norm = optimizer.gradient_norm()
         optimizer.update(LR, norm)
         out["losses"].append(loss.mean_nats)
         out["norms"].append(norm)
-    tensors = optimizer.tensors()["weights"]
-    out["weights"] = {name: whole(weight) for name, weight in tensors.items()}
-    out["rank"] = dist.get_rank()
+    out["weights"] = {n: whole(w) for n, w in optimizer.tensors()["weights"].items()}
     return out
 
 
