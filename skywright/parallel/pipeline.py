@@ -124,7 +124,7 @@ class Pipeline:
             loss_kwargs={"counted": counted},
             **given,
         )
-        return torch.stack(self._nats).sum() if self._nats else torch.zeros(())
+        return torch.stack(self._nats).double().sum() if self._nats else torch.zeros(())
 
     def _loss(self, hidden: Tensor, labels: Tensor, counted: int) -> Tensor:
         loss: Loss = self._stage.head(hidden, labels)

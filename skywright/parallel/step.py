@@ -109,4 +109,4 @@ class ParallelModel:
             loss = self.model.head(hidden, labels[part])
             (loss.total / counted).backward()
             nats.append(loss.nats.detach())
-        return torch.stack(nats).sum()
+        return torch.stack(nats).double().sum()
