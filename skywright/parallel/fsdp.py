@@ -5,8 +5,8 @@ One set of torch's switches makes all of them (`zero` of ParallelConfig):
     zero 3   weights and gradients are split all the time (FSDP; on a 2-D mesh HSDP)
     zero 2   weights are gathered once a step; gradients are split after each micro-batch
     zero 1   weights are gathered once a step; gradients are summed whole, in fp32, and reduced
-             after the last micro-batch: one all-gather and one reduce-scatter a step
-    zero 0   as 1, over shards of one process: one all-reduce a step
+             after the last micro-batch: one all-gather and one reduce-scatter a unit and step
+    zero 0   as 1, over shards of one process: one all-reduce a unit and step
 
 What is split are the fp32 masters, and they are the model's parameters. In bf16 each unit's
 weights are rounded as they are gathered, its gradients are made in bf16 and summed in fp32, over

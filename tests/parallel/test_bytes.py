@@ -66,7 +66,6 @@ def test_masters_and_moments_of_a_rank_are_what_the_planner_says(name: str, layo
         assert 12 * held == pytest.approx(stages[stage].terms["optimizer"], rel=1e-3)
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("stage", [0, 1])
 def test_weights_and_gradients_in_flight_are_what_the_planner_says(stage: int) -> None:
     """A micro-batch through a stage of DP256 + PP2 with ZeRO-1, in torch's fake tensors."""

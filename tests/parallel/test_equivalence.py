@@ -12,10 +12,10 @@ from tests.parallel.processes import run
 from tests.parallel.training import GPT, OPTIMIZER, QK_NORM, STEPS, TIED, Case, alone, spread
 
 RELATIVE = 1e-5
-"""Allowed in fp32, of every number; the largest found is 2e-6, under tensor parallelism."""
+"""Allowed in fp32, of every number; the largest found is 3e-6."""
 BF16_LOSS, BF16_NORM, BF16_GRADIENT = 4e-3, 4e-2, 6e-2
-"""Allowed in bf16 (unit 2^-8), three to five times what is found: 1e-3, 8e-3 and 2e-2, all under
-tensor parallelism, whose partial sums are rounded to bf16 where one process rounds once."""
+"""Allowed in bf16 (unit 2^-8), three to six times what is found: 6e-4, 6e-3 and 2e-2. The last is
+under tensor parallelism, whose partial sums are rounded to bf16 where one process rounds once."""
 
 BF16 = torch.bfloat16
 CASES: dict[str, Case] = {
@@ -39,6 +39,8 @@ LONG_CASES: dict[str, Case] = {
     "TP, QK-norm, z-loss": Case({"tensor": 2}, QK_NORM),
     "TP, GPT": Case({"tensor": 2}, GPT),
     "PP, GPT": Case({"pipeline": 2}, GPT),
+    "TP, GPT, one document a row": Case({"tensor": 2}, GPT, documents=False),
+    "TP + PP, one document a row": Case({"tensor": 2, "pipeline": 2}, documents=False),
     "FSDP, a rank without labels": Case({"data": 2, "zero": 3}, emptied=1),
     "DP + PP, a rank without labels": Case({"data": 2, "pipeline": 2}, emptied=0),
     "FSDP, bf16": Case({"data": 2, "zero": 3}, dtype=BF16),
@@ -72,19 +74,19 @@ def apart(found: list[float], wanted: list[float]) -> float:
 def tensors_apart(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> float:
     """Largest norm of a difference, relative to the tensor's norm.
 
-    Or to a 10,000th of the norm of all of them: the gradient of a bias of keys is 0, softmax being
-    what it is, and all that is ever found of it is rounding.
+    But a bias of keys moves all scores of a query alike, so softmax makes its gradient 0 and all
+    that is found of it is rounding: that is taken relative to the norm of all gradients.
     """
     assert found.keys() == wanted.keys()
-    least = 1e-4 * sum(float(t.norm()) ** 2 for t in wanted.values()) ** 0.5
-    return max(
-        float((found[n] - wanted[n]).norm()) / max(float(wanted[n].norm()), least) for n in wanted
-    )
+    norms = {name: float(tensor.norm()) for name, tensor in wanted.items()}
+    of_all = sum(norm**2 for norm in norms.values()) ** 0.5
+    norms |= {name: of_all for name in norms if name.endswith("k_proj.bias")}
+    return max(float((found[n] - wanted[n]).norm()) / norms[n] for n in wanted)
 
 
 def compare(name: str, case: Case, long: bool) -> None:
     found = all_of(case.processes, long)[name]
-    wanted = alone(case.model, case.dtype, case.emptied)
+    wanted = alone(case.model, case.dtype, case.emptied, case.documents)
     losses, norms = (apart(found[key], wanted[key]) for key in ("losses", "norms"))
     gradients = tensors_apart(found["gradients"], wanted["gradients"])
     print(f"{name}: loss {losses:.1e}, norm {norms:.1e}, gradient {gradients:.1e}")
@@ -116,11 +118,11 @@ def test_clipping_is_active_in_half_of_the_steps_and_not_in_the_others() -> None
     assert 0.4 * STEPS <= sum(norm > OPTIMIZER.clip for norm in norms) <= 0.6 * STEPS
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, BF16])
-def test_under_fsdp_one_process_finds_the_same_gradient_to_the_bit(dtype: torch.dtype) -> None:
-    (found,) = run(spread, 1, [Case(dtype=dtype)])[0]
-    wanted = alone(Case().model, dtype, None)
-    assert found["losses"][0] == wanted["losses"][0]
-    assert found["gradients"].keys() == wanted["gradients"].keys()
-    for name, gradient in wanted["gradients"].items():
-        assert torch.equal(found["gradients"][name], gradient), name
+def test_under_fsdp_one_process_finds_the_same_gradient_to_the_bit() -> None:
+    cases = [Case(dtype=dtype, steps=1) for dtype in (torch.float32, BF16)]
+    for case, found in zip(cases, run(spread, 1, cases)[0], strict=True):
+        wanted = alone(case.model, case.dtype, None)
+        assert found["losses"] == wanted["losses"][:1]
+        assert found["gradients"].keys() == wanted["gradients"].keys()
+        for name, gradient in wanted["gradients"].items():
+            assert torch.equal(found["gradients"][name], gradient), name

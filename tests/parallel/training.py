@@ -41,6 +41,8 @@ class Case:
     dtype: torch.dtype = torch.float32
     emptied: int | None = None  # of two data ranks, the one that is left without labels
     micro_batches: int = 2
+    steps: int = STEPS
+    documents: bool = True  # two in each row, else one
 
     @property
     def processes(self) -> int:
@@ -53,10 +55,10 @@ def decoder(config: ModelConfig) -> Decoder:
     return model
 
 
-def batch(step: int, case: Case) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def batch(step: int, case: Case) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """Inputs, labels and positions (ROWS, TOKENS) of a step.
 
-    Rows differ in how many labels they have, from all to none; two documents share each row.
+    Rows differ in how many labels they have, from all to none.
     """
     generator = torch.Generator().manual_seed(step)
     # From a part of the vocabulary only, so that there is something to learn.
@@ -67,15 +69,19 @@ def batch(step: int, case: Case) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
     labels[step % ROWS] = IGNORE
     if case.emptied is not None:
         labels[case.emptied :: 2] = IGNORE
+    if not case.documents:
+        return inputs, labels, None
     starts = torch.randint(1, TOKENS, (ROWS, 1), generator=generator)
     places = torch.arange(TOKENS).expand(ROWS, -1)
     return inputs, labels, torch.where(places < starts, places, places - starts)
 
 
 @lru_cache
-def alone(model_config: ModelConfig, dtype: torch.dtype, emptied: int | None) -> dict[str, Any]:
+def alone(
+    model_config: ModelConfig, dtype: torch.dtype, emptied: int | None, documents: bool = True
+) -> dict[str, Any]:
     """The training of a case as the trainer does it on one process."""
-    case = Case({}, model_config, dtype, emptied)
+    case = Case({}, model_config, dtype, emptied, documents=documents)
     model = decoder(case.model)
     optimizer = MasterOptimizer(model, OPTIMIZER)
     model.to(dtype)
@@ -86,7 +92,8 @@ def alone(model_config: ModelConfig, dtype: torch.dtype, emptied: int | None) ->
         counted, nats = int((labels != IGNORE).sum()), 0.0
         for first in range(0, ROWS, ROWS // case.micro_batches):
             part = slice(first, first + ROWS // case.micro_batches)
-            loss = model.head(model(inputs[part], positions[part]), labels[part])
+            hidden = model(inputs[part], None if positions is None else positions[part])
+            loss = model.head(hidden, labels[part])
             (loss.total / counted).backward()
             optimizer.accumulate()
             nats += loss.nats.item()
@@ -112,8 +119,10 @@ def _spread(case: Case) -> dict[str, Any]:
     optimizer = MasterOptimizer(parallel.model, OPTIMIZER, mesh)
     rows, at_once = rows_of(mesh), ROWS // config.data // case.micro_batches
     out: dict[str, Any] = {"losses": [], "norms": []}
-    for step in range(STEPS):
-        inputs, labels, positions = (tensor[rows].contiguous() for tensor in batch(step, case))
+    for step in range(case.steps):
+        inputs, labels, positions = (
+            None if tensor is None else tensor[rows].contiguous() for tensor in batch(step, case)
+        )
         loss = parallel.forward_backward(inputs, labels, positions, at_once)
         if step == 0:
             named = parallel.model.named_parameters()
