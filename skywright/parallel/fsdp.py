@@ -73,7 +73,8 @@ def set_last_micro_batch(model: nn.Module, config: ParallelConfig, last: bool) -
     fsdp = cast(FSDPModule, model)
     fsdp.set_requires_gradient_sync(last or config.zero >= 2)
     fsdp.set_reshard_after_backward(last or config.zero == 3)
-    fsdp.set_is_last_backward(last)
+    # torch's set_is_last_backward stays as it is, true: else FSDP keeps the order of modules of
+    # the micro-batch before, and gathers the head once more for nothing.
 
 
 def split_again(model: nn.Module) -> None:
