@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -27,17 +27,38 @@ class Loss(NamedTuple):
     nats: Tensor
 
 
+class Spread(Protocol):
+    """How a head's rows are spread over processes, each holding a run of ids."""
+
+    first: int  # the first id of this process's rows
+
+    def largest(self, table: Tensor) -> Tensor:
+        """Element by element, the largest over the processes."""
+        ...
+
+    def total(self, table: Tensor) -> Tensor:
+        """Element by element, the sum over the processes."""
+        ...
+
+
 class _ChunkedLoss(torch.autograd.Function):
     """Sum of cross-entropies; both gradients are made in the forward pass, chunk by chunk.
 
     Over the vocabulary there are four reductions and no others: the largest logit, the sum of
     exponentials, the picked logit, and (in `table @ weight`) the gradient of the hidden states. A
-    head whose rows are spread over processes does just these four across them.
+    head whose rows are spread over processes does the first three across them; of the gradient
+    each process then has its part, and the sum is the caller's.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, z_loss: float, gradients: bool
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        labels: Tensor,
+        z_loss: float,
+        gradients: bool,
+        spread: Spread | None,
     ) -> tuple[Tensor, Tensor]:
         narrow, wide = hidden.dtype, torch.promote_types(hidden.dtype, torch.float32)
         rows = min(CHUNK_ROWS, len(hidden))
@@ -52,12 +73,18 @@ class _ChunkedLoss(torch.autograd.Function):
         for start in range(0, len(hidden), CHUNK_ROWS):
             chunk, label = hidden[start : start + CHUNK_ROWS], labels[start : start + CHUNK_ROWS]
             counted = (label != IGNORE)[:, None]
-            column = label[:, None].where(counted, 0)
+            column = label[:, None] - (0 if spread is None else spread.first)
+            own = counted & (column >= 0) & (column < len(weight))
+            column = column.where(own, 0)
             logits = torch.mm(chunk, weight.T, out=products[: len(chunk)])
             table = _cast(logits, scratch)
-            picked = table.gather(-1, column)
+            picked = table.gather(-1, column) * own
             largest = table.amax(-1, keepdim=True)
+            if spread is not None:
+                largest = spread.largest(largest)
             sums = table.sub_(largest).exp_().sum(-1, keepdim=True)
+            if spread is not None:
+                sums, picked = spread.total(torch.cat([sums, picked], -1)).split(1, -1)
             log_sums = sums.log() + largest
             nats = nats + ((log_sums - picked) * counted).sum()
             squares = squares + (log_sums.square() * counted).sum()
@@ -66,7 +93,7 @@ class _ChunkedLoss(torch.autograd.Function):
                 # division is done on the narrow sides of the two products, not on the wide table.
                 if z_loss:
                     table *= 1 + 2 * z_loss * log_sums
-                table.scatter_add_(-1, column, -sums)
+                table.scatter_add_(-1, column, -sums * own)
                 scale = counted / sums
                 table = _cast(table, products)
                 hidden_grad[start : start + CHUNK_ROWS] = (table @ weight) * scale
@@ -77,14 +104,27 @@ class _ChunkedLoss(torch.autograd.Function):
         return nats + z_loss * squares, nats
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         hidden_grad, weight_grad = ctx.saved_tensors
-        return hidden_grad * gradients[0], weight_grad * gradients[0], None, None, None
+        return hidden_grad * gradients[0], weight_grad * gradients[0], None, None, None, None
 
 
 def _cast(table: Tensor, into: Tensor) -> Tensor:
     """`table` in the dtype of the buffer `into`, written there unless it has that dtype."""
     return table if table.dtype == into.dtype else into[: len(table)].copy_(table)
+
+
+def chunked_loss(
+    hidden: Tensor, weight: Tensor, labels: Tensor, z_loss: float, spread: Spread | None = None
+) -> Loss:
+    """The loss of `Head.forward`; with `spread`, `weight` is this process's rows of the table.
+
+    Then hidden and labels must be the same on all processes, the loss is that of the whole table
+    on each, and each process's gradient of `hidden` is a part, to be summed over them.
+    """
+    gradients = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
+    flat = hidden.flatten(0, -2), weight, labels.flatten()
+    return Loss(*_ChunkedLoss.apply(*flat, z_loss, gradients, spread))
 
 
 class Head(nn.Module):
@@ -105,9 +145,7 @@ class Head(nn.Module):
         hidden (..., hidden); labels (...) int64 in 0..vocab_size-1, or IGNORE for no loss. Logits
         have the weights' dtype, the log-sum-exp is fp32.
         """
-        gradients = torch.is_grad_enabled() and (hidden.requires_grad or self.weight.requires_grad)
-        flat = hidden.flatten(0, -2), self.weight, labels.flatten()
-        return Loss(*_ChunkedLoss.apply(*flat, self.z_loss, gradients))
+        return chunked_loss(hidden, self.weight, labels, self.z_loss)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden (..., hidden) -> (..., vocab_size), whole: for checks and generation."""

@@ -50,6 +50,11 @@ class _Lookup(torch.autograd.Function):
         return None, table.index_add_(0, ids.flatten(), above).to(ctx.dtype)
 
 
+def lookup(ids: Tensor, table: Tensor) -> Tensor:
+    """ids (...) int64, table (rows, hidden) -> (..., hidden)."""
+    return _Lookup.apply(ids, table)
+
+
 class Embedding(nn.Module):
     """A row of `weight` (rows, hidden) for each id or position."""
 
@@ -59,7 +64,7 @@ class Embedding(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids (...) int64 -> (..., hidden)."""
-        return _Lookup.apply(ids, self.weight)
+        return lookup(ids, self.weight)
 
 
 def make_norm(config: ModelConfig) -> nn.Module:

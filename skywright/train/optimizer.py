@@ -9,9 +9,11 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 
 from skywright.config import Config
 from skywright.errors import UserError
+from skywright.parallel.gradients import gradient_norm, like, local
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -74,13 +76,18 @@ class MasterOptimizer:
     Gradients are summed in fp32 over micro-batches. A model in fp32 shares its memory with the
     masters; a model in bf16 gets them rounded after each step. Weights of two or more dimensions
     decay, norms do not.
+
+    Of a model that is spread over processes each holds and updates its own part; its parameters
+    are the masters, and `mesh` must be given for the norm over all parts.
     """
 
-    def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
-        self._config = config
+    def __init__(
+        self, model: nn.Module, config: OptimizerConfig, mesh: DeviceMesh | None = None
+    ) -> None:
+        self._config, self._mesh = config, mesh
         self._parameters = dict(model.named_parameters())
         self.weights: dict[str, Tensor] = {
-            name: parameter.detach().float() for name, parameter in self._parameters.items()
+            name: local(parameter.detach()).float() for name, parameter in self._parameters.items()
         }
         self._masters = {name: nn.Parameter(weight) for name, weight in self.weights.items()}
         hidden = {
@@ -136,9 +143,9 @@ class MasterOptimizer:
     def accumulate(self) -> None:
         """Add the model's gradients to the fp32 ones and clear them."""
         for name, parameter in self._parameters.items():
-            gradient, master = parameter.grad, self._masters[name]
-            if gradient is None:
+            if parameter.grad is None:
                 continue
+            gradient, master = local(parameter.grad), self._masters[name]
             if master.grad is None:
                 master.grad = gradient.float()
             else:
@@ -146,7 +153,13 @@ class MasterOptimizer:
             parameter.grad = None
 
     def gradient_norm(self) -> float:
-        """Norm of the whole accumulated gradient; infinite or NaN if any part of it is."""
+        """Norm of the whole accumulated gradient; infinite or NaN if any part of it is.
+
+        With a mesh, all processes must ask, and all get the same number.
+        """
+        if self._mesh is not None:
+            pairs = ((self._parameters[name], m.grad) for name, m in self._masters.items())
+            return gradient_norm(((p, g) for p, g in pairs if g is not None), self._mesh)
         gradients = [m.grad for m in self._masters.values() if m.grad is not None]
         return torch.nn.utils.get_total_norm(gradients).item()
 
@@ -170,21 +183,28 @@ class MasterOptimizer:
     def publish(self) -> None:
         """Copy the masters into the model, rounded to its dtype."""
         for name, parameter in self._parameters.items():
-            if parameter.data_ptr() != self.weights[name].data_ptr():
-                parameter.copy_(self.weights[name])
+            mine = local(parameter)
+            if mine.data_ptr() != self.weights[name].data_ptr():
+                mine.copy_(self.weights[name])
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """All that a checkpoint must hold, by group and parameter name; filled in place on load.
 
-        After a load from outside call `publish`.
+        Parts are given as tensors spread like their parameter, so that they can be read into
+        another layout. After a load from outside call `publish`.
         """
-        tensors: dict[str, dict[str, Tensor]] = {"weights": self.weights}
+        whole = self._parameters
+        tensors: dict[str, dict[str, Tensor]] = {
+            "weights": {name: like(weight, whole[name]) for name, weight in self.weights.items()}
+        }
         for optimizer in self._optimizers:
             for name, master in self._masters.items():
                 state: dict[str, Any] = optimizer.state.get(master, {})
                 for own, group in _STATE_GROUPS.items():
                     if own in state:
-                        tensors.setdefault(group, {})[name] = state[own]
+                        part = state[own]
+                        spread = like(part, whole[name]) if part.ndim else part
+                        tensors.setdefault(group, {})[name] = spread
         return tensors
 
     def weights_sha256(self) -> str:
