@@ -191,10 +191,15 @@ def kill_after(workdir: Path, delay_s: float, with_workers: bool) -> bool:
 def test_killed_five_times_in_a_row_and_run_again_gives_the_same_bytes(
     calm: tuple[Path, float], tmp_path: Path
 ) -> None:
-    draw, kills = random.Random(5), 0
-    for number in range(5):
-        kills += kill_after(tmp_path, draw.uniform(0.1, 0.5) * calm[1], number % 2 == 0)
-    assert kills >= 2
+    whole_s, kills = calm[1], 0
+    while kills < 2:
+        draw, kills = random.Random(5), 0
+        for number in range(5):
+            kills += kill_after(tmp_path, draw.uniform(0.1, 0.5) * whole_s, number % 2 == 0)
+        if kills < 2:
+            # Runs are quicker than the calm one, which compiled: begin again, kill earlier.
+            shutil.rmtree(tmp_path)
+            whole_s *= 0.5
     done = run(tmp_path)
     assert done.returncode == 0, done.stderr
     assert final_hashes(tmp_path) == final_hashes(calm[0])
