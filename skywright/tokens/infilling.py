@@ -138,9 +138,8 @@ def infill(
     `rows` int32 or int64 (n, width) holds, in row i, documents of
     lengths[offsets[i] : offsets[i+1]] tokens, one after another from the row's start, and
     padding behind them; offsets int64 (n + 1,), lengths int64 (documents,). keys uint64 (n,):
-    all chance in row i is a function of
-    keys[i] and of a document's number in the row, so that a row comes out the same in any batch
-    and at any world size.
+    all chance in row i is a function of keys[i] and of a document's number in the row, so that
+    a row comes out the same in any batch and at any world size.
 
     A leading BOS and a closing EOS stay at a document's ends; documents with fewer than three
     tokens between them stay as they are. A changed document is three tokens longer: it grows
