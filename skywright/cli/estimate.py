@@ -12,7 +12,7 @@ from skywright.cli.shared import Json, Overrides
 from skywright.errors import UserError
 
 if TYPE_CHECKING:
-    from skywright.planner import HardwareConfig, LayoutConfig, PlannedRun
+    from skywright.planner import HardwareConfig, ParallelConfig, PlannedRun
 
 SHOWN_LAYOUTS = 12  # lines of a comparison; --json has all
 
@@ -105,17 +105,17 @@ def _planned_run(recipe: Path | None, model: str | None, overrides: list[str] | 
     from skywright.run import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
-    return of_recipe(loaded.name, loaded.model, loaded.train)
+    return of_recipe(loaded.name, loaded.model, loaded.train, loaded.parallel)
 
 
 def _layouts(
     run: PlannedRun, machine: HardwareConfig, gpus: int | None, texts: list[str] | None
-) -> list[LayoutConfig]:
-    from skywright.planner import LayoutConfig, parse_layout
+) -> list[ParallelConfig]:
+    from skywright.planner import ParallelConfig, parse_layout
     from skywright.planner.estimate import every_layout
 
     if texts == ["all"]:
-        devices = gpus or run.layout.devices
+        devices = gpus or run.layout.processes
         found = every_layout(run.model, run.workload, devices, machine)
         if not found:
             raise UserError(
@@ -125,13 +125,13 @@ def _layouts(
         return found
     if texts:
         return [parse_layout(text, gpus) for text in texts]
-    return [run.layout if gpus in (None, run.layout.devices) else LayoutConfig(data=gpus)]
+    return [run.layout if gpus in (None, run.layout.processes) else ParallelConfig(data=gpus)]
 
 
 def _on_gpus(
     run: PlannedRun,
     machine: HardwareConfig,
-    layouts: list[LayoutConfig],
+    layouts: list[ParallelConfig],
     facts: dict[str, Any],
     as_json: bool,
     options: dict[str, Any],

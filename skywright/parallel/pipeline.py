@@ -8,7 +8,6 @@ the whole model, so the stages' checkpoints are parts of one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -19,19 +18,12 @@ from torch.distributed.pipelining.schedules import PipelineScheduleSingle
 
 from skywright.model.decoder import Decoder
 from skywright.model.head import Loss
-from skywright.parallel.config import ParallelConfig
+from skywright.parallel.config import ParallelConfig, layers_of_stages
 
 _SCHEDULES: dict[str, type[PipelineScheduleSingle]] = {
     "1f1b": Schedule1F1B,  # Narayanan et al. 2019
     "gpipe": ScheduleGPipe,  # Huang et al. 2019
 }
-
-
-def layers_of_stages(layers: int, pipeline: int) -> list[range]:
-    """The layers of each stage; where they do not divide, the first stages have one more."""
-    each, more = divmod(layers, pipeline)
-    starts = [stage * each + min(stage, more) for stage in range(pipeline + 1)]
-    return [range(a, b) for a, b in pairwise(starts)]
 
 
 class Stage(Decoder):

@@ -1,12 +1,13 @@
 """What a training run will need, before it runs: memory, time, cost. Nothing here is run."""
 
 from skywright.planner.hardware import HardwareConfig, load_hardware, measure_machine
-from skywright.planner.layout import LayoutConfig, Workload, parse_layout
+from skywright.parallel.config import ParallelConfig, parse_layout
+from skywright.planner.workload import Workload
 from skywright.planner.presets import PlannedRun, load_preset
 
 __all__ = [
     "HardwareConfig",
-    "LayoutConfig",
+    "ParallelConfig",
     "PlannedRun",
     "Workload",
     "load_hardware",

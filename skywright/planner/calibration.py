@@ -17,7 +17,8 @@ import numpy as np
 from skywright.config import Config, load
 from skywright.model.config import ModelConfig
 from skywright.planner.hardware import load_hardware
-from skywright.planner.layout import LayoutConfig, Workload, parse_layout
+from skywright.parallel.config import ParallelConfig, parse_layout
+from skywright.planner.workload import Workload
 from skywright.planner.memory import fullest, rank_memory
 from skywright.planner.presets import PlannedRun, load_preset
 from skywright.planner.software import SOFTWARE
@@ -59,7 +60,7 @@ def rows() -> tuple[Row, ...]:
     return tuple(load(TABLE, _Table).rows)
 
 
-def reported(model: ModelConfig, workload: Workload, layout: LayoutConfig) -> Row | None:
+def reported(model: ModelConfig, workload: Workload, layout: ParallelConfig) -> Row | None:
     """The table's row of just this model, batch and layout, if there is one."""
     for row in rows():
         preset = _preset(row.model)

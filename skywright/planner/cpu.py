@@ -12,12 +12,13 @@ from typing import Literal
 from skywright.model.config import ModelConfig
 from skywright.model.flops import flops_per_token, parameters
 from skywright.planner.hardware import HardwareConfig
-from skywright.planner.layout import LayoutConfig, Workload
+from skywright.parallel.config import ParallelConfig
+from skywright.planner.workload import Workload
 from skywright.planner.memory import HEAD_CHUNK_ROWS
 
 Precision = Literal["bf16", "fp32"]
 _VALUE = {"bf16": 2, "fp32": 4}
-ONE_PROCESS = LayoutConfig()
+ONE_PROCESS = ParallelConfig()
 
 BLOCK_ROWS, BLOCKED_CONTEXT_TOKENS = 64, 1024
 """Rows of attention scores at a time, up to how long a sequence (`skywright.model.attention`, which

@@ -14,7 +14,8 @@ from skywright.planner.calibration import CALIBRATED, RAW, reported
 from skywright.planner.conventions import CONVENTIONS, flops_of, utilisation
 from skywright.planner.cpu import LIBRARIES_BYTES, ONE_PROCESS, Precision, peak_memory, step_seconds
 from skywright.planner.hardware import HardwareConfig
-from skywright.planner.layout import LayoutConfig, Workload, check, first_problem
+from skywright.parallel.config import ParallelConfig, first_problem
+from skywright.planner.workload import Workload, check
 from skywright.planner.memory import fullest, rank_memory
 from skywright.planner.software import Software
 from skywright.planner.throughput import Calibration, step_time
@@ -71,7 +72,7 @@ def run_facts(
 def on_gpus(
     model: ModelConfig,
     workload: Workload,
-    layout: LayoutConfig,
+    layout: ParallelConfig,
     hardware: HardwareConfig,
     software: Software,
     tokens_per_s: float | None = None,
@@ -88,7 +89,7 @@ def on_gpus(
     price = hardware.price_per_device_hour if price is None else price
 
     def follows(rate: float) -> Answer:
-        return run_facts(model, workload, rate, layout.devices, hardware.bf16_flops, price)
+        return run_facts(model, workload, rate, layout.processes, hardware.bf16_flops, price)
 
     def figures(calibration: Calibration) -> Answer:
         step = step_time(model, workload, layout, hardware, software, calibration)
@@ -96,7 +97,7 @@ def on_gpus(
             model, workload, layout, software, calibration.reserve_bytes, flash=flash
         )
         most = fullest(ranks)
-        rate = workload.global_batch_tokens / layout.devices / step.seconds
+        rate = workload.global_batch_tokens / layout.processes / step.seconds
         return {
             "constants": calibration.model_dump(),
             "step_s": step.seconds,
@@ -116,7 +117,7 @@ def on_gpus(
     row = reported(model, workload, layout)
     return {
         "layout": layout.name,
-        "devices": layout.devices,
+        "devices": layout.processes,
         "micro_batch_tokens": workload.micro_batch(layout),
         "raw": figures(RAW),
         "calibrated": figures(CALIBRATED),
@@ -163,7 +164,7 @@ def on_this_processor(
 
 def every_layout(
     model: ModelConfig, workload: Workload, devices: int, hardware: HardwareConfig
-) -> list[LayoutConfig]:
+) -> list[ParallelConfig]:
     """Layouts worth comparing: tensor ranks inside a node, stages of equally many layers, ZeRO-1
     and FSDP, all in powers of two, where model and batch divide."""
     found = []
@@ -175,7 +176,7 @@ def every_layout(
             for zero in (1, 3):
                 if zero == 3 and (pipeline > 1 or data == 1):
                     continue
-                layout = LayoutConfig(data=data, tensor=tensor, pipeline=pipeline, zero=zero)
+                layout = ParallelConfig(data=data, tensor=tensor, pipeline=pipeline, zero=zero)
                 try:
                     check(model, layout, workload)
                 except UserError:

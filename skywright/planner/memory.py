@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from skywright.model.config import ModelConfig
-from skywright.planner.layout import LayoutConfig, Workload, layers_of_stages
+from skywright.parallel.config import ParallelConfig, layers_of_stages
+from skywright.planner.workload import Workload
 from skywright.planner.shape import Shape
 from skywright.planner.software import Software
 
@@ -52,7 +53,7 @@ TERMS: dict[str, str] = {
 
 
 def kept_bytes_per_token(
-    shape: Shape, sequence_tokens: int, layout: LayoutConfig, software: Software, flash: bool
+    shape: Shape, sequence_tokens: int, layout: ParallelConfig, software: Software, flash: bool
 ) -> float:
     """Activations that a layer keeps for its backward pass, in bytes a token, on one tensor rank.
 
@@ -80,16 +81,16 @@ def kept_bytes_per_token(
     return norms + inner / layout.tensor
 
 
-def micro_batches_in_flight(layout: LayoutConfig, stage: int, micro_batches: int) -> int:
+def micro_batches_in_flight(layout: ParallelConfig, stage: int, micro_batches: int) -> int:
     """Micro-batches whose activations stage `stage` holds: 1F1B pipeline - stage, GPipe all."""
     depth = layout.pipeline - stage if layout.schedule == "1f1b" else micro_batches
     return min(depth, micro_batches) if layout.pipeline > 1 else 1
 
 
-def stage_parameters(shape: Shape, layout: LayoutConfig, stage: int) -> dict[str, float]:
+def stage_parameters(shape: Shape, layout: ParallelConfig, stage: int) -> dict[str, float]:
     """Parameters of a stage on one tensor rank: `layers`, `embedding`, `head`."""
     first, last = stage == 0, stage == layout.pipeline - 1
-    layers = layers_of_stages(shape.layers, layout)[stage] * shape.layer_parameters
+    layers = len(layers_of_stages(shape.layers, layout.pipeline)[stage]) * shape.layer_parameters
     # A tied head has its own copy where the embedding is on another stage. Learned positions stand
     # whole on every tensor rank.
     head = last and (not shape.tied or layout.pipeline > 1)
@@ -103,7 +104,7 @@ def stage_parameters(shape: Shape, layout: LayoutConfig, stage: int) -> dict[str
 def rank_memory(
     model: ModelConfig,
     workload: Workload,
-    layout: LayoutConfig,
+    layout: ParallelConfig,
     software: Software,
     reserve_bytes: float,
     flash: bool = True,
@@ -114,7 +115,7 @@ def rank_memory(
     uncheckpointed = layout.model_copy(update={"checkpointing": "none"})
     whole = kept_bytes_per_token(shape, workload.sequence_tokens, uncheckpointed, software, flash)
     ranks = []
-    for stage, layers in enumerate(layers_of_stages(shape.layers, layout)):
+    for stage, layers in enumerate(layers_of_stages(shape.layers, layout.pipeline)):
         owned = stage_parameters(shape, layout, stage)
         count = sum(owned.values())
         divide = [layout.shards if layout.zero >= level else 1 for level in (1, 2, 3)]
@@ -146,7 +147,7 @@ def fullest(ranks: list[RankMemory]) -> RankMemory:
 
 
 def _head_bytes(
-    shape: Shape, micro: int, layout: LayoutConfig, software: Software, stage: int
+    shape: Shape, micro: int, layout: ParallelConfig, software: Software, stage: int
 ) -> float:
     """The last stage's extra: last norm's input and output, logits and what comes of them."""
     if stage < layout.pipeline - 1:
@@ -162,7 +163,7 @@ def _head_bytes(
     return ends + made + LOGIT_CHUNKED * rows * vocabulary
 
 
-def _temporary_bytes(shape: Shape, micro: int, layout: LayoutConfig) -> float:
+def _temporary_bytes(shape: Shape, micro: int, layout: ParallelConfig) -> float:
     """Gradients of a layer's widest tensors; whole copies that sequence parallelism makes."""
     gradients = 2.0 * shape.ffn_matrices * shape.ffn * micro / layout.tensor
     gathered = 2 * 2.0 * shape.hidden * micro if layout.split_norms > 1 else 0.0

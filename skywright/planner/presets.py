@@ -12,7 +12,8 @@ from skywright.config import Config, load
 from skywright.model.config import ModelConfig
 from skywright.model.flops import parameters
 from skywright.model.presets import preset
-from skywright.planner.layout import LayoutConfig, Workload
+from skywright.parallel.config import ParallelConfig
+from skywright.planner.workload import Workload
 from skywright.planner.software import SoftwareName
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class PlannedRun(Config):
     model: Annotated[ModelConfig, BeforeValidator(_with_preset)]
     workload: Workload
     hardware: str
-    layout: LayoutConfig = LayoutConfig()
+    layout: ParallelConfig = ParallelConfig()
     software: SoftwareName
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     exports: bool = True
@@ -67,7 +68,9 @@ def load_preset(name: str, overrides: Sequence[str] = ()) -> PlannedRun:
     return load(path, PlannedRun, [*values, *overrides])
 
 
-def of_recipe(name: str, model: ModelConfig, train: TrainConfig) -> PlannedRun:
+def of_recipe(
+    name: str, model: ModelConfig, train: TrainConfig, layout: ParallelConfig | None = None
+) -> PlannedRun:
     """A recipe's training, on this machine unless told otherwise."""
     return PlannedRun(
         name=name,
@@ -79,6 +82,7 @@ def of_recipe(name: str, model: ModelConfig, train: TrainConfig) -> PlannedRun:
             tokens=sum(segment.tokens for segment in train.segments),
         ),
         hardware="this",
+        layout=layout or ParallelConfig(),
         software="skywright",
         precision=train.precision,
         exports=train.export_at_segment_ends or train.export_every is not None,

@@ -12,7 +12,8 @@ from math import ceil
 from skywright.config import Config
 from skywright.model.config import ModelConfig
 from skywright.planner.hardware import HardwareConfig
-from skywright.planner.layout import LayoutConfig, Workload, layers_of_stages
+from skywright.parallel.config import ParallelConfig, layers_of_stages
+from skywright.planner.workload import Workload
 from skywright.planner.links import gather_s, send_s
 from skywright.planner.memory import GRADIENT, WEIGHT, stage_parameters
 from skywright.planner.shape import Shape
@@ -117,7 +118,7 @@ class _Layer:
 def step_time(
     model: ModelConfig,
     workload: Workload,
-    layout: LayoutConfig,
+    layout: ParallelConfig,
     hardware: HardwareConfig,
     software: Software,
     calibration: Calibration,
@@ -136,7 +137,7 @@ def step_time(
     if layout.pipeline > 1:
         message = 2.0 * shape.hidden * micro / layout.split_norms
         sends = 2 * send_s(hardware, message, layout.tensor * layout.data)
-    counts = layers_of_stages(shape.layers, layout)
+    counts = [len(stage) for stage in layers_of_stages(shape.layers, layout.pipeline)]
     last = [stage == layout.pipeline - 1 for stage in range(layout.pipeline)]
     stages = [
         n * layer.total + sends + (head + ends) * is_last
@@ -180,7 +181,7 @@ def _memory_rate(hardware: HardwareConfig) -> float:
 def _layer(
     shape: Shape,
     workload: Workload,
-    layout: LayoutConfig,
+    layout: ParallelConfig,
     hardware: HardwareConfig,
     calibration: Calibration,
 ) -> _Layer:
@@ -225,12 +226,12 @@ def _layer(
     )
 
 
-def _exchange_s(shape: Shape, tokens: int, layout: LayoutConfig, hardware: HardwareConfig) -> float:
+def _exchange_s(shape: Shape, tokens: int, layout: ParallelConfig, hardware: HardwareConfig) -> float:
     """An all-gather and a reduce-scatter of hidden states (or an all-reduce, which is both)."""
     return 2 * gather_s(hardware, 2.0 * shape.hidden * tokens, layout.tensor, 1)
 
 
-def _head_s(shape: Shape, tokens: int, layout: LayoutConfig, hardware: HardwareConfig) -> float:
+def _head_s(shape: Shape, tokens: int, layout: ParallelConfig, hardware: HardwareConfig) -> float:
     vocabulary = shape.vocabulary // layout.tensor
     moved = LOGIT_BYTES * tokens * vocabulary + 2.0 * GRADIENT * shape.table / layout.tensor
     products = product_s(tokens, vocabulary, shape.hidden, hardware)
@@ -238,7 +239,7 @@ def _head_s(shape: Shape, tokens: int, layout: LayoutConfig, hardware: HardwareC
 
 
 def _data_s(
-    parameters: float, micro_batches: int, layout: LayoutConfig, hardware: HardwareConfig
+    parameters: float, micro_batches: int, layout: ParallelConfig, hardware: HardwareConfig
 ) -> float:
     """Seconds of what the data ranks exchange in a step for `parameters` of one rank.
 

@@ -15,6 +15,7 @@ from skywright.errors import UserError
 from skywright.evaluate.config import EvaluateConfig
 from skywright.leak.config import LeakConfig
 from skywright.model.config import ModelConfig
+from skywright.parallel.config import ParallelConfig
 from skywright.study.config import StudyConfig
 from skywright.tokenizer import TokenizerConfig
 from skywright.tokens.config import TokensConfig
@@ -32,6 +33,10 @@ class Recipe(Config):
     tokens: TokensConfig
     model: ModelConfig
     train: TrainConfig
+    # How the training is spread changes nothing but rounding, so it is no part of what names a run.
+    parallel: ParallelConfig | None = Field(
+        default=None, description="None: over as many data ranks as processes are started"
+    )
     evaluate: EvaluateConfig
     leak: LeakConfig | None = None
     study: StudyConfig | None = None

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from skywright.model.config import ModelConfig
 from skywright.model.flops import parameters
-from skywright.planner import LayoutConfig, Workload, load_preset, parse_layout
+from skywright.planner import ParallelConfig, Workload, load_preset, parse_layout
 from skywright.planner.memory import (
     TERMS,
     fullest,
@@ -76,7 +76,7 @@ def test_the_stages_hold_every_parameter(
         vocab_size=512, hidden=64, layers=8, heads=8, kv_heads=kv_heads, ffn_hidden=96,
         context_tokens=32, tie_embeddings=tied,
     )  # fmt: skip
-    layout = LayoutConfig(tensor=tensor, pipeline=pipeline)
+    layout = ParallelConfig(tensor=tensor, pipeline=pipeline)
     held = sum(
         sum(stage_parameters(Shape.of(model), layout, stage).values()) for stage in range(pipeline)
     )
@@ -89,7 +89,7 @@ def test_learned_positions_stand_on_every_tensor_rank_of_the_first_stage() -> No
         architecture="gpt", vocab_size=512, hidden=64, layers=8, heads=8, ffn_hidden=256,
         context_tokens=32,
     )  # fmt: skip
-    count, layout = parameters(model), LayoutConfig(tensor=2, pipeline=4)
+    count, layout = parameters(model), ParallelConfig(tensor=2, pipeline=4)
     stages = [sum(stage_parameters(Shape.of(model), layout, s).values()) for s in range(4)]
     assert stages[0] > stages[1]
     assert 2 * sum(stages) == count["total"] + count["positions"]
@@ -117,7 +117,7 @@ def test_what_splits_or_recomputes_more_holds_less(less: str, more: str) -> None
 
 def test_attention_without_flash_keeps_a_probability_for_every_pair() -> None:
     flash, plain = (
-        kept_bytes_per_token(SHAPE, 4096, LayoutConfig(), MEGATRON, flash)
+        kept_bytes_per_token(SHAPE, 4096, ParallelConfig(), MEGATRON, flash)
         for flash in (True, False)
     )
     assert plain - flash == 36 * (2 * 4096 - 4)
@@ -125,7 +125,7 @@ def test_attention_without_flash_keeps_a_probability_for_every_pair() -> None:
 
 def test_checkpointing_keeps_a_layers_input_and_one_layer_whole() -> None:
     first = ranks("dp256+pp2+ckpt")[0]
-    whole = kept_bytes_per_token(SHAPE, 4096, LayoutConfig(), MEGATRON, True)
+    whole = kept_bytes_per_token(SHAPE, 4096, ParallelConfig(), MEGATRON, True)
     assert first.terms["activations"] == 26 * 2 * 4096 * 2 * 4608 + 4096 * whole
 
 
@@ -139,7 +139,7 @@ def test_the_pipeline_is_never_fuller_than_there_are_micro_batches() -> None:
     workload = Workload.model_validate(
         SKYWORK.workload.model_dump() | {"global_batch_tokens": 8192}
     )
-    held = rank_memory(SKYWORK.model, workload, LayoutConfig(pipeline=4), MEGATRON, 0.0)
+    held = rank_memory(SKYWORK.model, workload, ParallelConfig(pipeline=4), MEGATRON, 0.0)
     assert [rank.in_flight for rank in held] == [2, 2, 2, 1]
 
 

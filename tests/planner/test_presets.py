@@ -11,7 +11,7 @@ from skywright.model.flops import parameters
 from skywright.model.presets import PRESETS, preset
 from skywright.planner import HardwareConfig, load_hardware, load_preset, measure_machine
 from skywright.planner.hardware.config import known_hardware
-from skywright.planner.layout import check
+from skywright.planner.workload import check
 
 
 def test_shapes_are_those_of_the_model_room() -> None:
@@ -37,7 +37,7 @@ def test_every_model_has_a_run_that_names_its_sources_and_fits_its_own_layout(na
 def test_a_ladders_run_has_twenty_tokens_a_parameter_of_its_body() -> None:
     run = load_preset("ladder-10m")
     assert run.workload.tokens == 20 * parameters(run.model)["body"]
-    assert (run.hardware, run.layout.devices) == ("this", 1)
+    assert (run.hardware, run.layout.processes) == ("this", 1)
 
 
 def test_a_preset_takes_overrides_and_refuses_wrong_ones() -> None:
