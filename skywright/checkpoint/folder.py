@@ -1,7 +1,8 @@
 """A checkpoint folder: tensors in torch's distributed layout, trainer.json, and a seal.
 
     step-00000100/
-      .metadata, __0_0.distcp    tensors by name (torch.distributed.checkpoint)
+      .metadata                  where each tensor's parts are (torch.distributed.checkpoint)
+      __0_0.distcp ...           the parts; the first number is that of the process that wrote it
       trainer.json               everything else, as JSON; its "model" is the model's config
       tokenizer.json ...         the tokenizer, so that the folder can be scored by itself
       COMPLETE                   written last: SHA-256 of each file above
@@ -19,9 +20,11 @@ import os
 import shutil
 import warnings
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
@@ -35,6 +38,7 @@ from skywright.engine.files import (
     write_json,
 )
 from skywright.errors import UserError
+from skywright.parallel.world import ALONE, World
 
 SEAL = "COMPLETE"
 STATE = "trainer.json"
@@ -52,41 +56,66 @@ def name_of(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def _quietly(function: Any, tensors: Tensors, path: Path) -> None:
+def _quietly(function: Any, tensors: Tensors, path: Path, among: dist.ProcessGroup | None) -> None:
     with warnings.catch_warnings():
         # torch warns that no process group is running: one process is what is meant.
         warnings.filterwarnings("ignore", message=".*torch.distributed.*", category=UserWarning)
         function(
             {group: dict(named) for group, named in tensors.items()},
             checkpoint_id=str(path),
-            no_dist=True,
+            process_group=among,
+            no_dist=among is None,
         )
 
 
 def save(
-    path: Path, tensors: Tensors, state: Mapping[str, Any], beside: Sequence[Path] = ()
+    path: Path,
+    tensors: Tensors,
+    state: Mapping[str, Any],
+    beside: Sequence[Path] = (),
+    world: World = ALONE,
 ) -> None:
     """Write a checkpoint at `path`; it appears there only when complete and on disk.
 
     `state` must be JSON; the files `beside` (a tokenizer's) are copied into the folder. An intact
     checkpoint that already stands there is left as it is; a damaged one is replaced. Raises
     OSError if the disk is full or the like; then nothing stands at `path`.
+
+    Of a `world` all processes call it, each with its own tensors or parts of tensors; the folder
+    must be one that they all see. State and files are the first one's; an error is raised on all.
     """
-    path = Path(path)
-    if path.exists():
-        if problem(path) is None:
+    path, group = Path(path), world.saving
+    with ExitStack() as opened:
+
+        def begin() -> Path | None:
+            if path.exists():
+                if problem(path) is None:
+                    return None
+                shutil.rmtree(path)
+            return opened.enter_context(atomic_folder(path))
+
+        temporary = world.on_first(begin, group)
+        if temporary is None:
             return
-        shutil.rmtree(path)
-    with atomic_folder(path) as temporary:
         try:
-            _quietly(dcp.save, tensors, temporary)
+            _quietly(dcp.save, tensors, temporary, group)
         except CheckpointException as error:
             raise _cause(error, temporary) from error
-        write_json(temporary / STATE, dict(state))
-        for file in beside:
-            shutil.copyfile(file, temporary / file.name)
-        files = sorted(p for p in temporary.iterdir() if p.is_file())
-        write_json(temporary / SEAL, {p.name: sha256_file(p) for p in files})
+        # Each process has written files of its own, and reads them back.
+        own = {p.name: sha256_file(p) for p in sorted(temporary.glob(f"__{world.rank}_*"))}
+        written = world.gathered(own, group)
+
+        def seal() -> None:
+            write_json(temporary / STATE, dict(state))
+            for file in beside:
+                shutil.copyfile(file, temporary / file.name)
+            sums = {name: checksum for named in written for name, checksum in named.items()}
+            for file in sorted(p for p in temporary.iterdir() if p.is_file()):
+                sums.setdefault(file.name, sha256_file(file))
+            write_json(temporary / SEAL, sums)
+            opened.close()  # flushes everything and renames
+
+        world.on_first(seal, group)
 
 
 def _cause(error: CheckpointException, folder: Path) -> OSError:
@@ -133,11 +162,15 @@ def read_state(path: Path, checked: bool = False) -> dict[str, Any]:
     return state
 
 
-def load(path: Path, tensors: Tensors, checked: bool = False) -> dict[str, Any]:
+def load(
+    path: Path, tensors: Tensors, checked: bool = False, world: World = ALONE
+) -> dict[str, Any]:
     """Fill `tensors` in place from the checkpoint at `path` and return its JSON state.
 
     Groups and tensors that are not asked for are left unread. Raises UserError if the checkpoint
     is not whole (`checked`: see `read_state`), or has no tensor of a name and shape asked for.
+    Of a `world` all processes call it, each for its own parts; the checkpoint may have been saved
+    by another number of them.
     """
     state = read_state(path, checked)
     stored = dcp.FileSystemReader(str(path)).read_metadata().state_dict_metadata
@@ -150,7 +183,7 @@ def load(path: Path, tensors: Tensors, checked: bool = False) -> dict[str, Any]:
                     f"{path}, tensor {group}.{name}: {found}, the model here needs "
                     f"{tuple(tensor.shape)}; the checkpoint is of another model"
                 )
-    _quietly(dcp.load, tensors, path)
+    _quietly(dcp.load, tensors, path, world.control)
     return state
 
 

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from skywright.checkpoint.folder import Tensors, keep, save
+from skywright.parallel.world import ALONE, World
 
 _log = logging.getLogger(__name__)
 
@@ -20,11 +21,14 @@ class Saver:
 
     With `asynchronous` a save copies its tensors and returns; a thread writes the copy, sealing it
     last. One is in flight at most: the next save waits for it. A save that failed raises at the
-    next `check`, `wait` or `save`, and removes no older checkpoint.
+    next `check`, `wait` or `save`, and removes no older checkpoint. Of a `world` all processes
+    save, in the same order.
     """
 
-    def __init__(self, folder: Path, last: int, asynchronous: bool = False) -> None:
-        self._folder, self._last = folder, last
+    def __init__(
+        self, folder: Path, last: int, asynchronous: bool = False, world: World = ALONE
+    ) -> None:
+        self._folder, self._last, self._world = folder, last, world
         self._pool = ThreadPoolExecutor(1, "checkpoint") if asynchronous else None
         self._flying: Future[None] | None = None
 
@@ -73,8 +77,9 @@ class Saver:
         beside: Sequence[Path],
         always: Collection[str],
     ) -> None:
-        save(self._folder / name, tensors, state, beside)
-        keep(self._folder, name, self._last, always)
+        save(self._folder / name, tensors, state, beside, self._world)
+        if self._world.is_first:
+            keep(self._folder, name, self._last, always)
 
     def __enter__(self) -> Saver:
         return self

@@ -47,6 +47,7 @@ def run_steps(
     dry_run: bool = False,
 ) -> None:
     """Run a recipe's steps and say what each one did."""
+    from skywright.parallel.world import joined
     from skywright.run import load_recipe, plan_steps, run_recipe
 
     loaded = load_recipe(recipe, overrides or (), workdir)
@@ -59,14 +60,17 @@ def run_steps(
                 state = "is done" if row["done"] else "would run"
                 say(f"{row['step']:<10} {state}  {row['folder']}")
         return
-    with progress_bar(quiet=as_json) as progress:
+    with (
+        joined(loaded.train.device) as world,
+        progress_bar(quiet=as_json or not world.is_first) as progress,
+    ):
         results = []
-        for result in run_recipe(loaded, only, start, engine.value, progress):
+        for result in run_recipe(loaded, only, start, engine.value, progress, world):
             results.append(result)
             if not as_json:
                 how = "already done" if result.skipped else f"done in {result.seconds:.0f} s"
                 say(f"{result.name:<10} {how}  {result.folder}")
-    if as_json:
+    if as_json and world.is_first:
         show_json(
             [
                 {"step": r.name, "folder": str(r.folder), "seconds": r.seconds,

@@ -11,15 +11,24 @@ def train(
 ) -> None:
     """Train the recipe's model on its token shards; goes on from the last checkpoint.
 
+    Started by torchrun, all processes train together, as the recipe's `parallel` says.
+
     Exits with 130 after Ctrl-C, 143 after SIGTERM and 140 after SIGUSR2, having saved; with 124
     if nothing moved for train.hang_after.
     """
+    from skywright.parallel.world import joined
     from skywright.run import load_recipe, run_recipe
     from skywright.train.view import View
 
     loaded = load_recipe(recipe, overrides or (), workdir)
-    with View(quiet=as_json) as view:
-        (result,) = run_recipe(loaded, only="train", progress=view)
+    with (
+        joined(loaded.train.device) as world,
+        View(quiet=as_json or not world.is_first) as view,
+    ):
+        results = [*run_recipe(loaded, only="train", progress=view, world=world)]
+    if not results:  # the first process speaks for all
+        return
+    (result,) = results
     if as_json:
         show_json(
             [

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
-from skywright.evaluate.backends import Backend
+from skywright.evaluate.backends import Backend, ManyBatches
 from skywright.evaluate.config import BATCH_TOKENS
 from skywright.evaluate.protocols import (
     Protocol,
@@ -88,8 +88,13 @@ def batched_nll(
     results: list[np.ndarray] = [np.empty(0, dtype=np.float32)] * len(windows)
     total = sum(len(window) for window in windows)
     done = 0
-    for batch in token_batches([len(window) for window in windows], batch_tokens):
-        losses = backend.token_nll([windows[i] for i in batch], [first_scored[i] for i in batch])
+    batches = token_batches([len(window) for window in windows], batch_tokens)
+    made = ([[windows[i] for i in batch], [first_scored[i] for i in batch]] for batch in batches)
+    if isinstance(backend, ManyBatches):
+        found = iter(backend.batches_nll([*made]))
+    else:
+        found = (backend.token_nll(*pair) for pair in made)
+    for batch, losses in zip(batches, found, strict=True):
         for index, loss in zip(batch, losses, strict=True):
             results[index] = loss
         done += sum(len(windows[i]) for i in batch)

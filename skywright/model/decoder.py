@@ -7,13 +7,34 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from skywright.engine.files import stable_hash
 from skywright.model.attention import Kernel
 from skywright.model.cache import KeyValueCache
 from skywright.model.config import ModelConfig
 from skywright.model.head import Head
 from skywright.model.parts import Embedding, Layer, Places, make_norm
 from skywright.model.rotary import rotary_tables
+
+
+def initial_weight(config: ModelConfig, name: str, shape: torch.Size, seed: int) -> Tensor:
+    """The fp32 tensor that a parameter starts as; drawn from `seed` and its name alone.
+
+    So it does not matter which process draws it, after what, or whether others are drawn at all.
+    Normal with standard deviation sqrt(2 / (5 hidden)) (Nguyen and Salazar 2019, section 2.2,
+    as in GPT-NeoX-20B), divided by sqrt(2 layers) for the two projections that write to the
+    residual stream (GPT-2, Radford et al. 2019, section 2.3); norms start at 1, biases at 0.
+    Measured at hidden 192 (where the rule gives 0.046), LLaMA, tied, after 600k tokens, held
+    out: 6.61 nats a token with the usual 0.02, 6.41 with 0.04, 6.40 with 0.07.
+    """
+    if len(shape) == 1:
+        return torch.full(shape, 0.0 if name.endswith("bias") else 1.0)
+    std = (2 / (5 * config.hidden)) ** 0.5
+    if name.endswith(("o_proj.weight", "down_proj.weight")):
+        std /= (2 * config.layers) ** 0.5
+    generator = torch.Generator().manual_seed(int(stable_hash(["initial", seed, name])[:16], 16))
+    return torch.empty(shape).normal_(std=std, generator=generator)
 
 
 class Decoder(nn.Module):
@@ -23,6 +44,7 @@ class Decoder(nn.Module):
         """`kernel` says how attention is computed; it changes nothing but speed and rounding."""
         super().__init__()
         self.config = config
+        self.recompute = False  # keep each layer's input only, and compute the rest again
         self.embed_tokens = Embedding(config.vocab_size, config.hidden)
         self.embed_positions = None
         if config.architecture == "gpt":
@@ -35,23 +57,10 @@ class Decoder(nn.Module):
             self.head.weight = self.embed_tokens.weight
 
     def initialise(self, seed: int) -> None:
-        """Draw all weights from `seed`, independently of any other random state.
-
-        Normal with standard deviation sqrt(2 / (5 hidden)) (Nguyen and Salazar 2019, section 2.2,
-        as in GPT-NeoX-20B), divided by sqrt(2 layers) for the two projections that write to the
-        residual stream (GPT-2, Radford et al. 2019, section 2.3); norms start at 1, biases at 0.
-        Measured at hidden 192 (where the rule gives 0.046), LLaMA, tied, after 600k tokens, held
-        out: 6.61 nats a token with the usual 0.02, 6.41 with 0.04, 6.40 with 0.07.
-        """
-        generator = torch.Generator().manual_seed(seed)
-        std = (2 / (5 * self.config.hidden)) ** 0.5
-        for name, parameter in self.named_parameters():
-            if parameter.ndim == 1:
-                nn.init.constant_(parameter, 0.0 if name.endswith("bias") else 1.0)
-                continue
-            residual = name.endswith(("o_proj.weight", "down_proj.weight"))
-            divisor = (2 * self.config.layers) ** 0.5 if residual else 1.0
-            nn.init.normal_(parameter, std=std / divisor, generator=generator)
+        """Draw all weights from `seed`, as `initial_weight` does."""
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                parameter.copy_(initial_weight(self.config, name, parameter.shape, seed))
 
     def forward(
         self, ids: Tensor, positions: Tensor | None = None, cache: KeyValueCache | None = None
@@ -78,9 +87,20 @@ class Decoder(nn.Module):
             documents = (positions == 0).cumsum(1)
         x = self.embed(ids, positions)
         places = self.places(positions, documents, x.dtype)
-        for number, layer in enumerate(self.layers):
-            x = layer(x, places, None if cache is None else cache.layers[number])
+        if cache is None:
+            return self.norm(self.through_layers(x, places))
+        for layer, kept in zip(self.layers, cache.layers, strict=True):
+            x = layer(x, places, kept)
         return self.norm(x)
+
+    def through_layers(self, x: Tensor, places: Places) -> Tensor:
+        """x (batch, tokens, hidden) after all layers, in order."""
+        for layer in self.layers.children():
+            if self.recompute and torch.is_grad_enabled():
+                x = checkpoint(layer, x, places, use_reentrant=False)
+            else:
+                x = layer(x, places)
+        return x
 
     def embed(self, ids: Tensor, positions: Tensor) -> Tensor:
         """What enters the first layer: (batch, tokens, hidden)."""

@@ -30,24 +30,33 @@ from torch.distributed.fsdp import (
 
 from skywright.model.decoder import Decoder
 from skywright.parallel.config import ParallelConfig
+from skywright.parallel.materialise import Materialiser, Weights
 from skywright.parallel.mesh import data_mesh
 
 
 def apply_fsdp(
-    model: Decoder, mesh: DeviceMesh, config: ParallelConfig, dtype: torch.dtype = torch.float32
+    model: Decoder,
+    mesh: DeviceMesh,
+    config: ParallelConfig,
+    dtype: torch.dtype = torch.float32,
+    weights: Weights | None = None,
 ) -> None:
     """Shard `model` in place over the data ranks; it then multiplies in `dtype`.
 
     Units: each layer, the head, and the rest (embeddings and last norm). A tied head is one with
     the embeddings, so they are one unit. It is applied whatever the layout, on one data rank too,
-    so that precision works by one mechanism.
+    so that precision works by one mechanism. Units on the meta device are made out of `weights`,
+    each just before it is cut.
     """
     policy = MixedPrecisionPolicy()
     if dtype != torch.float32:
         policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
     data = data_mesh(mesh)
 
+    materialise = Materialiser(model, torch.device(mesh.device_type), weights)
+
     def shard(module: nn.Module, reshard_after_forward: bool) -> None:
+        materialise(module)
         fully_shard(
             module, mesh=data, mp_policy=policy, reshard_after_forward=reshard_after_forward
         )
@@ -60,7 +69,8 @@ def apply_fsdp(
         shard(head, False)
     shard(model, False)
     if head is not None and not model.config.tie_embeddings:
-        register_fsdp_forward_method(head, "logits")
+        for name in ("logits", "token_losses"):
+            register_fsdp_forward_method(head, name)
     for module in model.modules():
         if isinstance(module, FSDPModule):
             # Losses are divided by the labels of the whole step, so gradients are summed.

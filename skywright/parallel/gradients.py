@@ -1,16 +1,18 @@
-"""Tensors spread over processes: a process's part, and the norm of a gradient over all parts."""
+"""Tensors spread over processes: a process's part, the whole, a gradient's norm over all parts."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
 from skywright.parallel.mesh import sum_over_all
+from skywright.parallel.world import World
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -25,6 +27,31 @@ def like(part: Tensor, whole: Tensor) -> Tensor:
     return DTensor.from_local(
         part, whole.device_mesh, whole.placements, shape=whole.shape, stride=whole.stride()
     )
+
+
+def collected(tensors: Mapping[str, Tensor], world: World) -> Iterator[tuple[str, Tensor | None]]:
+    """Every process's tensors whole, one after another by name; on others than the first None.
+
+    All processes must go through all of it. A name that several have is one tensor, spread over
+    them; stages of a pipeline have different ones. Whole tensors are on the processor.
+    """
+    owners: dict[str, tuple[int, torch.Size, torch.dtype]] = {}
+    own = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+    for rank, named in reversed([*enumerate(world.gathered(own))]):
+        owners.update({name: (rank, *facts) for name, facts in named.items()})
+    for name in sorted(owners):
+        owner, shape, dtype = owners[name]
+        whole: Tensor | None = None
+        if name in tensors:
+            mine = tensors[name].detach()
+            whole = (mine.full_tensor() if isinstance(mine, DTensor) else mine).cpu()
+        if world.is_first and whole is None:
+            whole = torch.empty(shape, dtype=dtype)
+            dist.recv(whole, owner, group=world.control)
+        elif world.rank == owner and not world.is_first:
+            assert whole is not None
+            dist.send(whole.contiguous(), 0, group=world.control)
+        yield name, whole if world.is_first else None
 
 
 def gradient_norm(gradients: Iterable[tuple[Tensor, Tensor]], mesh: DeviceMesh) -> float:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
@@ -36,6 +37,7 @@ class Stage(Decoder):
         """
         nn.Module.__init__(self)
         self.config, self.dropout = whole.config, whole.dropout
+        self.recompute = whole.recompute
         self.is_first = layers[0] == 0
         self.is_last = layers[-1] == whole.config.layers - 1
         self._sequence_parts = sequence_parts
@@ -64,8 +66,7 @@ class Stage(Decoder):
         if self.is_first:
             x = self.embed(x, positions)
         places = self.places(positions, documents, x.dtype)
-        for layer in self.layers.children():
-            x = layer(x, places)
+        x = self.through_layers(x, places)
         return self.norm(x) if self.is_last else x
 
 
@@ -77,8 +78,7 @@ def apply_pipeline(model: Decoder, mesh: DeviceMesh, config: ParallelConfig) -> 
     if config.pipeline == 1:
         return model
     layers = layers_of_stages(model.config.layers, config.pipeline)
-    parts = config.tensor if config.splits_sequence else 1
-    return Stage(model, layers[mesh.get_local_rank("pipeline")], parts)
+    return Stage(model, layers[mesh.get_local_rank("pipeline")], config.split_norms)
 
 
 class Pipeline:
@@ -118,6 +118,27 @@ class Pipeline:
         )
         return torch.stack(self._nats).double().sum() if self._nats else torch.zeros(())
 
+    def token_losses(self, ids: Tensor, labels: Tensor) -> Tensor:
+        """As the head's, (rows, tokens), on the last stage; zeros on the others.
+
+        Hidden states go from stage to stage; a stage is free for other rows once it has sent them.
+        """
+        place, stages = self._mesh.get_local_rank("pipeline"), self._config.pipeline
+        ranks = dist.get_process_group_ranks(group := self._mesh.get_group("pipeline"))
+        x = ids
+        if not self._stage.is_first:
+            rows, tokens = ids.shape
+            x = torch.empty(
+                rows, tokens // self._config.split_norms, self._stage.config.hidden,
+                dtype=self._dtype, device=ids.device,
+            )  # fmt: skip
+            dist.recv(x, ranks[place - 1], group)
+        x = self._stage(x)
+        if place < stages - 1:
+            dist.send(x.contiguous(), ranks[place + 1], group)
+            return torch.zeros(labels.shape, device=ids.device)
+        return self._stage.head.token_losses(x, labels)
+
     def _loss(self, hidden: Tensor, labels: Tensor, counted: int) -> Tensor:
         loss: Loss = self._stage.head(hidden, labels)
         self._nats.append(loss.nats.detach())
@@ -128,10 +149,9 @@ class Pipeline:
         key = rows, tokens, micro_batches
         if key not in self._schedules:
             device = torch.device(self._mesh.device_type)
-            parts = self._config.tensor if self._config.splits_sequence else 1
             ids = torch.empty(rows, tokens, dtype=torch.long, device="meta")
             hidden = torch.empty(
-                rows, tokens // parts, self._stage.config.hidden,
+                rows, tokens // self._config.split_norms, self._stage.config.hidden,
                 dtype=self._dtype, device="meta", requires_grad=True,
             )  # fmt: skip
             # With the shapes given, no trial pass is run to find them.

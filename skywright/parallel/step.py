@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
-from skywright.errors import UserError
 from skywright.model.decoder import Decoder
 from skywright.model.head import IGNORE
 from skywright.parallel.config import ParallelConfig, check_step
-from skywright.parallel.fsdp import apply_fsdp, set_last_micro_batch
+from skywright.parallel.fsdp import apply_fsdp, set_last_micro_batch, split_again
+from skywright.parallel.materialise import Weights
 from skywright.parallel.mesh import sum_over_all
 from skywright.parallel.pipeline import Pipeline, Stage, apply_pipeline
 from skywright.parallel.tensor import apply_tensor
@@ -28,8 +30,8 @@ class StepLoss:
 
     @property
     def mean_nats(self) -> float:
-        """Nats per token."""
-        return self.nats / self.counted
+        """Nats per token; NaN if no label counts."""
+        return self.nats / self.counted if self.counted else math.nan
 
 
 class ParallelModel:
@@ -45,18 +47,26 @@ class ParallelModel:
         mesh: DeviceMesh,
         config: ParallelConfig,
         dtype: torch.dtype = torch.float32,
+        weights: Weights | None = None,
+        compiled: bool = False,
     ) -> None:
         """Cuts `model` (fp32, the same weights on every process), which is not to be used further.
 
-        `dtype` is what it multiplies in: fp32 or bf16.
+        `dtype` is what it multiplies in: fp32 or bf16. A model on the meta device is made real
+        as it is cut, so that no process ever holds it whole: of `weights`, or empty without them.
+        `compiled`: whether its layers are.
         """
-        self.mesh, self.config = mesh, config
+        self.mesh, self.config, self.dtype = mesh, config, dtype
+        model.recompute = config.checkpointing == "full"
         # Under tensor parallelism the last norm gives a view of its DTensor; nothing here writes
         # to it in place, which is what torch warns of.
         warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
         self.model = apply_pipeline(model, mesh, config)
         apply_tensor(self.model, mesh, config)
-        apply_fsdp(self.model, mesh, config, dtype)
+        if compiled:
+            for layer in self.model.layers.children():
+                layer.compile()
+        apply_fsdp(self.model, mesh, config, dtype, weights)
         self._pipeline = None
         if isinstance(self.model, Stage):
             self._pipeline = Pipeline(self.model, mesh, config, dtype)
@@ -73,17 +83,14 @@ class ParallelModel:
         inputs, labels, positions (rows, tokens) int64: this data rank's samples (`rows_of`), as
         many on every rank, the same on ranks that differ in tensor or pipeline only. The loss is
         divided by the labels of the whole step, so it does not matter how they are spread over
-        ranks and micro-batches; some may have none. Raises UserError if none has any, and as
-        `check_step` does.
+        ranks and micro-batches; some may have none, and if none has any there is no gradient.
+        Raises UserError as `check_step` does.
         """
         at_once = micro_batch_rows or len(inputs)
         check_step(self.config, len(inputs), inputs.shape[1], at_once)
         counted = self._count(labels)
         if not counted:
-            raise UserError(
-                "no label of this step counts, so it has no loss; look at its samples, or raise "
-                "global_batch_tokens"
-            )
+            return StepLoss(0.0, 0)
         if self._pipeline is not None:
             nats = self._pipeline.forward_backward(inputs, labels, positions, at_once, counted)
         else:
@@ -110,3 +117,27 @@ class ParallelModel:
             (loss.total / counted).backward()
             nats.append(loss.nats.detach())
         return torch.stack(nats).double().sum()
+
+    @torch.no_grad()
+    def token_losses(self, ids: Tensor, labels: Tensor) -> Tensor:
+        """-ln p(label) of each position in nats, fp32 (rows, tokens), 0 where it is IGNORE.
+
+        ids, labels (rows, tokens) int64 on the mesh's device; they may differ between data ranks,
+        but all processes must call as often. On stages before the last all are 0. Call
+        `done_scoring` before the next step.
+        """
+        tokens = ids.shape[1]
+        # Tensor ranks that split the sequence must each have as much of it.
+        over = -tokens % self.config.split_norms
+        ids = F.pad(ids, (0, over))
+        labels = F.pad(labels, (0, over), value=IGNORE)
+        with self.model.without_dropout():
+            if self._pipeline is not None:
+                losses = self._pipeline.token_losses(ids, labels)
+            else:
+                losses = self.model.head.token_losses(self.model(ids), labels)
+        return losses[:, :tokens]
+
+    def done_scoring(self) -> None:
+        """Split again what scoring has left whole."""
+        split_again(self.model)

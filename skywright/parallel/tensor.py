@@ -34,7 +34,7 @@ from torch.distributed.tensor.parallel import (
 )
 
 from skywright.model.decoder import Decoder
-from skywright.model.head import Head, Loss, chunked_loss
+from skywright.model.head import Head, Loss, chunked_loss, token_losses
 from skywright.model.parts import Embedding, lookup
 from skywright.parallel.config import ParallelConfig
 
@@ -168,6 +168,12 @@ class ShardedHead(Head):
         table = _part(self.weight)
         spread = _OverRanks(self._ranks, self._ranks.get_local_rank() * len(table))
         return chunked_loss(self._whole(hidden), table, labels, self.z_loss, spread)
+
+    def token_losses(self, hidden: Tensor, labels: Tensor) -> Tensor:
+        """As Head's, the same on each rank."""
+        table = _part(self.weight)
+        spread = _OverRanks(self._ranks, self._ranks.get_local_rank() * len(table))
+        return token_losses(self._whole(hidden), table, labels, spread)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """As Head's, whole on each rank."""

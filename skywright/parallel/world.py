@@ -18,6 +18,8 @@ import torch.distributed as dist
 
 from skywright.errors import UserError
 
+_PROCESSOR = torch.device("cpu")
+
 Value = TypeVar("Value")
 DeviceName = Literal["auto", "cpu", "cuda"]
 
@@ -38,7 +40,7 @@ class World:
     rank: int = 0
     size: int = 1
     local_size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = _PROCESSOR
     control: dist.ProcessGroup | None = None
     saving: dist.ProcessGroup | None = None
 
@@ -47,9 +49,7 @@ class World:
         """Whether this process does what only one must do, such as writing a journal."""
         return self.rank == 0
 
-    def on_first(
-        self, work: Callable[[], Value], group: dist.ProcessGroup | None = None
-    ) -> Value:
+    def on_first(self, work: Callable[[], Value], group: dist.ProcessGroup | None = None) -> Value:
         """What `work` gives on the first process, on all; if it raises there, it raises on all.
 
         The value must be picklable, and is trusted: it comes from this command's own process.
@@ -102,17 +102,20 @@ def joined(device: DeviceName = "auto") -> Iterator[World]:
     if not started():
         yield World(device=_device(device, 0))
         return
-    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     own = _device(device, int(os.environ.get("LOCAL_RANK", "0")))
     if own.type == "cuda":
         torch.cuda.set_device(own)
     dist.init_process_group("cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo")
     try:
-        control, saving = (dist.new_group(backend="gloo", timeout=PATIENCE) for _ in range(2))
-        local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        yield World(rank, size, local_size, own, control, saving)
+        yield of_group(own, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     finally:
         dist.destroy_process_group()
+
+
+def of_group(device: torch.device = _PROCESSOR, local_size: int = 1) -> World:
+    """The world of the default process group, which must have been initialised."""
+    control, saving = (dist.new_group(backend="gloo", timeout=PATIENCE) for _ in range(2))
+    return World(dist.get_rank(), dist.get_world_size(), local_size, device, control, saving)
 
 
 def _device(name: DeviceName, local_rank: int) -> torch.device:

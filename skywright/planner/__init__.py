@@ -1,9 +1,9 @@
 """What a training run will need, before it runs: memory, time, cost. Nothing here is run."""
 
-from skywright.planner.hardware import HardwareConfig, load_hardware, measure_machine
 from skywright.parallel.config import ParallelConfig, parse_layout
-from skywright.planner.workload import Workload
+from skywright.planner.hardware import HardwareConfig, load_hardware, measure_machine
 from skywright.planner.presets import PlannedRun, load_preset
+from skywright.planner.workload import Workload
 
 __all__ = [
     "HardwareConfig",

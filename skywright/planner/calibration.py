@@ -16,13 +16,13 @@ import numpy as np
 
 from skywright.config import Config, load
 from skywright.model.config import ModelConfig
-from skywright.planner.hardware import load_hardware
 from skywright.parallel.config import ParallelConfig, parse_layout
-from skywright.planner.workload import Workload
+from skywright.planner.hardware import load_hardware
 from skywright.planner.memory import fullest, rank_memory
 from skywright.planner.presets import PlannedRun, load_preset
 from skywright.planner.software import SOFTWARE
 from skywright.planner.throughput import Calibration, step_time
+from skywright.planner.workload import Workload
 
 TABLE = Path(__file__).with_name("skywork_table10.yaml")
 DEVICES = 512

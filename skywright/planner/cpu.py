@@ -11,10 +11,10 @@ from typing import Literal
 
 from skywright.model.config import ModelConfig
 from skywright.model.flops import flops_per_token, parameters
-from skywright.planner.hardware import HardwareConfig
 from skywright.parallel.config import ParallelConfig
-from skywright.planner.workload import Workload
+from skywright.planner.hardware import HardwareConfig
 from skywright.planner.memory import HEAD_CHUNK_ROWS
+from skywright.planner.workload import Workload
 
 Precision = Literal["bf16", "fp32"]
 _VALUE = {"bf16": 2, "fp32": 4}

@@ -10,15 +10,15 @@ from pydantic import ValidationError
 from skywright.errors import UserError
 from skywright.model.config import ModelConfig
 from skywright.model.flops import parameters
+from skywright.parallel.config import ParallelConfig, first_problem
 from skywright.planner.calibration import CALIBRATED, RAW, reported
 from skywright.planner.conventions import CONVENTIONS, flops_of, utilisation
 from skywright.planner.cpu import LIBRARIES_BYTES, ONE_PROCESS, Precision, peak_memory, step_seconds
 from skywright.planner.hardware import HardwareConfig
-from skywright.parallel.config import ParallelConfig, first_problem
-from skywright.planner.workload import Workload, check
 from skywright.planner.memory import fullest, rank_memory
 from skywright.planner.software import Software
 from skywright.planner.throughput import Calibration, step_time
+from skywright.planner.workload import Workload, check
 
 Answer = dict[str, Any]
 DAY_S = 86_400

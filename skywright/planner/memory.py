@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from skywright.model.config import ModelConfig
 from skywright.parallel.config import ParallelConfig, layers_of_stages
-from skywright.planner.workload import Workload
 from skywright.planner.shape import Shape
 from skywright.planner.software import Software
+from skywright.planner.workload import Workload
 
 WEIGHT, GRADIENT, MASTER, MOMENTS = 2, 4, 4, 8
 """Bytes a parameter: bf16 copy, fp32 gradient, fp32 master, AdamW's two fp32 moments."""

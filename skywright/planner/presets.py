@@ -13,8 +13,8 @@ from skywright.model.config import ModelConfig
 from skywright.model.flops import parameters
 from skywright.model.presets import preset
 from skywright.parallel.config import ParallelConfig
-from skywright.planner.workload import Workload
 from skywright.planner.software import SoftwareName
+from skywright.planner.workload import Workload
 
 if TYPE_CHECKING:
     from skywright.train.config import TrainConfig

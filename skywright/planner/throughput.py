@@ -11,13 +11,13 @@ from math import ceil
 
 from skywright.config import Config
 from skywright.model.config import ModelConfig
-from skywright.planner.hardware import HardwareConfig
 from skywright.parallel.config import ParallelConfig, layers_of_stages
-from skywright.planner.workload import Workload
+from skywright.planner.hardware import HardwareConfig
 from skywright.planner.links import gather_s, send_s
 from skywright.planner.memory import GRADIENT, WEIGHT, stage_parameters
 from skywright.planner.shape import Shape
 from skywright.planner.software import Software
+from skywright.planner.workload import Workload
 
 TILE = (256, 128)
 """Outputs a multiprocessor makes at a time: cuBLAS's most efficient tile, either way up (NVIDIA,
@@ -226,7 +226,9 @@ def _layer(
     )
 
 
-def _exchange_s(shape: Shape, tokens: int, layout: ParallelConfig, hardware: HardwareConfig) -> float:
+def _exchange_s(
+    shape: Shape, tokens: int, layout: ParallelConfig, hardware: HardwareConfig
+) -> float:
     """An all-gather and a reduce-scatter of hidden states (or an all-reduce, which is both)."""
     return 2 * gather_s(hardware, 2.0 * shape.hidden * tokens, layout.tensor, 1)
 

@@ -34,6 +34,7 @@ from skywright.engine.files import (
 from skywright.engine.progress import Progress, silent
 from skywright.engine.runner import ExecutorName
 from skywright.errors import UserError
+from skywright.parallel.world import ALONE, World
 from skywright.run.recipe import Recipe
 from skywright.run.steps import STEPS, Context, Step
 
@@ -214,11 +215,63 @@ def run_recipe(
     start: str | None = None,
     executor: ExecutorName = "processes",
     progress: Progress = silent,
+    world: World = ALONE,
 ) -> Iterator[StepResult]:
     """Run the recipe's steps, yielding each as it is done; see the module's text.
 
-    `only` runs one step, `start` begins at one; what comes before must be done already.
+    `only` runs one step, `start` begins at one; what comes before must be done already. Of a
+    `world` all processes call this: the first one runs the steps, and the others join it in those
+    that are spread over processes (and yield nothing).
     """
+    if not world.is_first:
+        _join_in(recipe, executor, world)
+        return
+    together = _Together(world)
+    try:
+        yield from _run_steps(recipe, only, start, executor, progress, together)
+    finally:
+        together.part()
+
+
+class _Together:
+    """How the first process calls the others to a step."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self._calling = world, False
+
+    @contextmanager
+    def call(self, step: Step, folder: Path, finished: dict[str, Path]) -> Iterator[World]:
+        """The world for this step: all processes, who begin it too, if it is one for them."""
+        if not step.spread:
+            yield ALONE
+            return
+        self.world.on_first(lambda: (step.name, folder, finished))
+        self._calling = True  # an error in the step ends all of them
+        yield self.world
+        self._calling = False
+
+    def part(self) -> None:
+        """Let the others go, unless an error has taken them already."""
+        if not self._calling:
+            self.world.on_first(lambda: None)
+
+
+def _join_in(recipe: Recipe, executor: ExecutorName, world: World) -> None:
+    """Take part in the steps that the first process calls to."""
+    steps = {step.name: step for step in STEPS}
+    while (called := world.on_first(lambda: None)) is not None:
+        name, folder, finished = called
+        steps[name].make(Context(recipe, folder, finished, executor, silent, world))
+
+
+def _run_steps(
+    recipe: Recipe,
+    only: str | None,
+    start: str | None,
+    executor: ExecutorName,
+    progress: Progress,
+    together: _Together,
+) -> Iterator[StepResult]:
     waiting_for_start = _first_step(recipe, only, start)
     with _locked(recipe.workdir):
         _write_run_files(recipe)
@@ -233,7 +286,7 @@ def run_recipe(
                 )
             assert folder is not None
             if record is None:
-                yield _make(recipe, step, folder, finished, executor, progress)
+                yield _make(recipe, step, folder, finished, executor, progress, together)
             elif not waiting_for_start:
                 _point(folder.parent / "current", folder)
                 yield StepResult(step.name, folder, record["seconds"], skipped=True)
@@ -249,11 +302,13 @@ def _make(
     finished: dict[str, Path],
     executor: ExecutorName,
     progress: Progress,
+    together: _Together,
 ) -> StepResult:
     started = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     sweep_temporary(folder)
-    outputs = step.make(Context(recipe, folder, dict(finished), executor, progress))
+    with together.call(step, folder, dict(finished)) as world:
+        outputs = step.make(Context(recipe, folder, dict(finished), executor, progress, world))
     content = [[path.name, sha256_file(path)] for path in outputs]
     seconds = round(time.monotonic() - started, 2)
     record = {

@@ -12,6 +12,7 @@ from skywright.engine.files import read_json, write_json
 from skywright.engine.progress import Progress
 from skywright.engine.runner import ExecutorName
 from skywright.errors import UserError
+from skywright.parallel.world import ALONE, World
 from skywright.run.recipe import Recipe
 from skywright.sets import EvaluationSet
 from skywright.study.config import StudyConfig
@@ -31,6 +32,7 @@ class Context:
     finished: dict[str, Path]
     executor: ExecutorName
     progress: Progress
+    world: World = ALONE
 
     def sets(self, *purposes: str) -> list[EvaluationSet]:
         """The recipe's evaluation sets of these purposes (all when none is named), in order."""
@@ -71,6 +73,7 @@ class Step:
     sections: tuple[str, ...]  # parts of the recipe that change the output
     reads_sets: bool
     make: Callable[[Context], Sequence[Path]]
+    spread: bool = False  # over all processes of the command; others are the first one's
 
 
 def exported_models(train_folder: Path) -> list[EvaluatedModel]:
@@ -177,8 +180,11 @@ def _train(context: Context) -> Sequence[Path]:
     if context.recipe.study is not None:
         # A branch that cannot be carried out is refused now, not after the training.
         _plan(branch_config(context.recipe.train, context.recipe.study), shards)
-    write_json(context.folder / "plan.json", summary(plan))
+    if context.world.is_first:
+        write_json(context.folder / "plan.json", summary(plan))
     _train_model(context, context.recipe.train, plan, shards, context.folder)
+    if not context.world.is_first:
+        return []
     return [Path(item["path"]) / "model.safetensors" for item in exported_models(context.folder)]
 
 
@@ -203,6 +209,9 @@ def _train_model(
         out,
         context.progress,
         initial,
+        context.world,
+        # A branch is trained by the first process alone, however the run was spread.
+        None if initial else context.recipe.parallel,
     )
 
 
@@ -296,7 +305,7 @@ STEPS = (
     Step("corpus", "1", (), ("corpus",), True, _corpus),
     Step("tokenizer", "1", ("corpus",), ("tokenizer",), False, _tokenizer),
     Step("tokens", "2", ("corpus", "tokenizer"), ("tokens",), False, _tokens),
-    Step("train", "2", ("tokenizer", "tokens"), ("model", "train"), True, _train),
+    Step("train", "2", ("tokenizer", "tokens"), ("model", "train"), True, _train, spread=True),
     Step("evaluate", "1", ("tokenizer", "tokens", "train"), ("evaluate",), True, _evaluate),
     Step("leak", "1", ("tokenizer", "train"), ("leak",), True, _leak),
     Step("study", "1", ("tokenizer", "tokens", "train"), ("study", "model", "train"), True, _study),

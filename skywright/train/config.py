@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from skywright.config import Config, Duration, TokenCount
 from skywright.model.hf import Dtype
+from skywright.parallel.world import DeviceName
 from skywright.tokens.infilling import InfillingConfig
 from skywright.tokens.mixture import SegmentMixture
 from skywright.tokens.shards import PackingName
@@ -30,7 +33,9 @@ class TrainConfig(Config):
     sequence_tokens: TokenCount = Field(ge=1)
     global_batch_tokens: TokenCount = Field(ge=1, description="tokens of one optimizer step")
     micro_batch_tokens: TokenCount | None = Field(
-        default=None, ge=1, description="tokens of one forward pass; None: the global batch at once"
+        default=None,
+        ge=1,
+        description="tokens of one forward pass of a process; None: its share of the batch at once",
     )
     segments: list[SegmentConfig] = Field(min_length=1)
     epochs: EpochConfig = EpochConfig()
@@ -48,8 +53,18 @@ class TrainConfig(Config):
     optimizer: OptimizerConfig = OptimizerConfig()
     guard: GuardConfig = GuardConfig()
     precision: Precision = "auto"
+    device: DeviceName = Field(
+        default="auto", exclude=True, description="auto: a GPU for each process where there is one"
+    )
     threads: int | None = Field(
-        default=None, ge=1, description="None: the machine's physical cores"
+        default=None,
+        ge=1,
+        description="of each process; None: its share of the machine's physical cores",
+    )
+    compile: Literal["auto", "off", "layers"] = Field(
+        default="auto",
+        description="auto: layers are compiled if a measurement before the first step says that "
+        "it pays; the choice is kept with the run",
     )
     validate_every: TokenCount | None = Field(
         default=None, gt=0, description="None: at segment ends only"

@@ -14,9 +14,9 @@ from skywright.engine.files import atomic_open
 class Journal:
     """A JSONL file with one object a step; each line is handed to the system when written."""
 
-    def __init__(self, path: Path, last_step: int) -> None:
-        """Open for appending after `cut(last_step)`."""
-        self._path = path
+    def __init__(self, path: Path, last_step: int, writes: bool = True) -> None:
+        """Open for appending after `cut(last_step)`; without `writes` nothing is ever done."""
+        self._path, self._writes = path, writes
         self._stream: IO[str] | None = None
         self.cut(last_step)
 
@@ -26,6 +26,8 @@ class Journal:
         They are kept aside: `metrics.jsonl` holds the run as its weights have it, and
         `metrics.cut.jsonl` what was computed and then thrown away, in the order it happened.
         """
+        if not self._writes:
+            return
         self._close()
         kept, cut = _split(self._path, last_step)
         if cut:
@@ -40,14 +42,15 @@ class Journal:
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one object."""
-        assert self._stream is not None
+        if self._stream is None:
+            return
         self._stream.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
         self._stream.flush()
 
     def sync(self) -> None:
         """Force what was written to disk: a checkpoint must never be ahead of its journal."""
-        assert self._stream is not None
-        os.fsync(self._stream.fileno())
+        if self._stream is not None:
+            os.fsync(self._stream.fileno())
 
     def _close(self) -> None:
         if self._stream is not None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import logging
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 from skywright import checkpoint
@@ -17,18 +17,22 @@ from skywright.engine.files import sweep_temporary, write_json
 from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
 from skywright.model.config import ModelConfig
+from skywright.model.hf import TORCH_DTYPES
+from skywright.parallel.config import ParallelConfig, check
+from skywright.parallel.world import ALONE, World
 from skywright.sets import EvaluationSet
 from skywright.tokens.loader import Loader
 from skywright.tokens.plan import Plan
 from skywright.train.config import TrainConfig
+from skywright.train.execution import execution_of
 from skywright.train.journal import Journal
 from skywright.train.optimizer import check_layout
 from skywright.train.precision import resolve
-from skywright.train.resume import Settings, settings_of
+from skywright.train.resume import settings_of
 from skywright.train.run import Run
 from skywright.train.signals import Requests, Stopped, listening
 from skywright.train.steps import Step, due
-from skywright.train.watch import Watchers, watchers
+from skywright.train.watch import MonitorConfig, Watchers, watchers
 from skywright.train.watchdog import Watchdog
 
 _log = logging.getLogger(__name__)
@@ -44,6 +48,8 @@ def train(
     out: Path,
     progress: Progress = silent,
     initial: Path | None = None,
+    world: World = ALONE,
+    layout: ParallelConfig | None = None,
 ) -> dict[str, Any]:
     """Train through the whole plan in the folder `out`, going on from its newest checkpoint.
 
@@ -53,6 +59,10 @@ def train(
     `initial` is a checkpoint or a Hugging Face folder that gives the weights of a new run; its
     optimizer starts fresh. `sets` of purpose "domain" are scored, others passed over. If
     `progress` is a `Watcher` too (`View` is one), it is told everything.
+
+    Of a `world` every process calls it with the same arguments but `progress`; the first one
+    writes. `layout` says how the model is spread over them (default: over data ranks). A run may
+    go on in another world or layout: the same samples, sums rounded otherwise.
 
     Raises UserError if the folder holds a run with other settings or cannot be written, if
     samples do not fit the model, and if the guard stops the run; `Stopped` after a signal.
@@ -65,37 +75,48 @@ def train(
         )
     if loader.plan is not plan:
         raise ValueError("the loader reads another plan than the one given")
-    check_layout(config.optimizer, {})
+    layout = layout or ParallelConfig(data=world.size)
+    check(layout, model_config, world.size)
+    check_layout(config.optimizer, layout.degrees())
     with _disk_errors_named(out):
-        newest = checkpoint.latest(out / "checkpoints")
-        stored = None
-        if newest is not None:
-            stored = checkpoint.read_state(newest, checked=True)["settings"]
-        precision, threads = _execution(config, stored)
-        settings = settings_of(
-            config, model_config, loader, tokenizer_folder, precision, threads, initial
-        )
-        out.mkdir(parents=True, exist_ok=True)
-        for folder in (out, out / "hf"):
-            sweep_temporary(folder)
-        run = Run(config, model_config, loader, tokenizer_folder, sets, out, settings, initial)
-        with _deterministic(threads), listening() as requests:
+        newest = world.on_first(lambda: checkpoint.latest(out / "checkpoints"))
+        precision: str = resolve(config.precision, world.device.type)
+        if newest is not None and config.precision == "auto":
+            precision = checkpoint.read_state(newest, checked=True)["settings"]["precision"]
+        settings = settings_of(config, model_config, loader, tokenizer_folder, precision, initial)
+        world.on_first(lambda: _tidy(out))
+        execution = execution_of(config, model_config, layout, world, TORCH_DTYPES[precision], out)
+        run = Run(
+            config, model_config, loader, tokenizer_folder, sets, out, settings, initial,
+            world, layout, execution,
+        )  # fmt: skip
+        with _deterministic(execution.threads), listening() as requests:
             run.start(newest)
             _to_the_end(run, requests, progress)
         summary = run.summary()
-        write_json(out / "summary.json", summary)
+        if world.is_first:
+            write_json(out / "summary.json", summary)
     return summary
+
+
+def _tidy(out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    for folder in (out, out / "hf"):
+        sweep_temporary(folder)
 
 
 def _to_the_end(run: Run, requests: Requests, progress: Progress) -> None:
     """Every step that is left, and what falls due after each."""
     with ExitStack() as opened:
         done = run.standing.step
-        metrics = opened.enter_context(Journal(run.out / "metrics.jsonl", done))
-        validation = opened.enter_context(Journal(run.out / "validation.jsonl", done))
-        watching = opened.enter_context(watchers(run.config.monitor, progress, run.about, run.out))
+        first = run.world.is_first
+        metrics = opened.enter_context(Journal(run.out / "metrics.jsonl", done, first))
+        validation = opened.enter_context(Journal(run.out / "validation.jsonl", done, first))
+        monitor = run.config.monitor if first else MonitorConfig()
+        watching = opened.enter_context(watchers(monitor, progress, run.about, run.out))
         saver = opened.enter_context(run.saver)
-        watchdog = opened.enter_context(Watchdog(run.config.hang_after, run.out / "stacks.txt"))
+        stacks = "stacks.txt" if first else f"stacks.{run.world.rank}.txt"
+        watchdog = opened.enter_context(Watchdog(run.config.hang_after, run.out / stacks))
         while run.standing.step < len(run.steps):
             for step, batch in run.ahead():
                 saver.check()
@@ -107,7 +128,7 @@ def _to_the_end(run: Run, requests: Requests, progress: Progress) -> None:
                     metrics.cut(run.standing.step)
                     validation.cut(run.standing.step)
                     break
-                if verdict.action == "skip":
+                if verdict.action == "skip" and first:
                     _log.warning("step %d is skipped: %s", step.number, verdict.reason)
                 metrics.write(line)
                 watching.step(line)
@@ -137,8 +158,7 @@ def _periodic(
     if (end and config.export_at_segment_ends) or due(step, config.export_every):
         run.export(step)
         watchdog.beat()
-    # In many processes these are made equal by the same all-reduce as a step's numbers.
-    stop, save = requests.take()
+    stop, save = _agreed(run.world, *requests.take())
     asked = save or stop is not None
     if end or asked or due(step, config.checkpoint_every) or due(step, config.keep_every):
         metrics.sync()
@@ -152,6 +172,14 @@ def _periodic(
             stop.name, step.number, len(run.steps),
         )  # fmt: skip
         raise Stopped(stop)
+
+
+def _agreed(
+    world: World, stop: signal.Signals | None, save: bool
+) -> tuple[signal.Signals | None, bool]:
+    """What any process was asked for, the same on all: they leave after the same step."""
+    stopping, saving = world.largest(stop or 0, save)
+    return signal.Signals(stopping) if stopping else None, bool(saving)
 
 
 @contextmanager
@@ -195,13 +223,3 @@ def _disk_errors_named(out: Path) -> Iterator[None]:
             f"{out}: cannot be written ({error.strerror}); {remedy} and run the same command "
             f"again; {stands}"
         ) from error
-
-
-def _execution(config: TrainConfig, stored: Settings | None) -> tuple[str, int]:
-    """Precision and threads: as asked for, else as the run began, else what suits the machine."""
-    precision: str = resolve(config.precision)
-    threads = config.threads or psutil.cpu_count(logical=False) or 1
-    if stored is not None:
-        precision = stored["precision"] if config.precision == "auto" else precision
-        threads = config.threads or stored["threads"]
-    return precision, threads

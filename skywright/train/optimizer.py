@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -121,7 +120,7 @@ class MasterOptimizer:
         # Made now rather than at the first step, so that a checkpoint can be read into it.
         for master in masters.values():
             adamw.state[master] = {
-                "step": torch.zeros(()),
+                "step": torch.zeros((), device=master.device),  # where the fused kernel wants it
                 "exp_avg": torch.zeros_like(master),
                 "exp_avg_sq": torch.zeros_like(master),
             }
@@ -206,11 +205,3 @@ class MasterOptimizer:
                         spread = like(part, whole[name]) if part.ndim else part
                         tensors.setdefault(group, {})[name] = spread
         return tensors
-
-    def weights_sha256(self) -> str:
-        """Hex SHA-256 over the names and fp32 bytes of the masters."""
-        digest = hashlib.sha256()
-        for name in sorted(self.weights):
-            digest.update(name.encode())
-            digest.update(self.weights[name].contiguous().numpy().tobytes())
-        return digest.hexdigest()

@@ -22,7 +22,6 @@ def settings_of(
     loader: Loader,
     tokenizer_folder: Path,
     precision: str,
-    threads: int,
     initial: Path | None,
 ) -> Settings:
     """Everything that decides the weights, as JSON. Periods of saving and the like are left out.
@@ -50,7 +49,6 @@ def settings_of(
         "micro_batch_tokens": config.micro_batch_tokens or config.global_batch_tokens,
         "optimizer": config.optimizer.model_dump(mode="json"),
         "precision": precision,
-        "threads": threads,
         "model": model_config.model_dump(mode="json"),
         "tokenizer": fingerprint,
         "initial": None if initial is None else _fingerprint(Path(initial)),

@@ -1,8 +1,8 @@
-"""One training run: its state, and what is done with it at each step."""
+"""One training run: its state, and what is done with it at each step; on every process alike."""
 
 from __future__ import annotations
 
-import math
+import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,20 +11,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from skywright import checkpoint
 from skywright.errors import UserError
 from skywright.model.config import ModelConfig
-from skywright.model.decoder import Decoder
+from skywright.model.decoder import Decoder, initial_weight
 from skywright.model.flops import flops_per_token, parameters
 from skywright.model.hf import TOKENIZER_FILES, TORCH_DTYPES
+from skywright.parallel.config import ParallelConfig
+from skywright.parallel.materialise import Weights
+from skywright.parallel.step import StepLoss
+from skywright.parallel.world import World
 from skywright.sets import EvaluationSet
-from skywright.tokens.loader import IGNORED, Batch, Loader
+from skywright.tokenizer import Tokenizer
+from skywright.tokens.loader import Batch, Loader
 from skywright.tokens.order import key_of
 from skywright.train.config import TrainConfig
+from skywright.train.execution import Execution
 from skywright.train.export import export_verified
 from skywright.train.guard import Guard, Verdict, finite
-from skywright.train.optimizer import MasterOptimizer
+from skywright.train.learner import Learner, Spread, Whole
 from skywright.train.resume import Settings, check_same
 from skywright.train.schedule import learning_rate, rates_before
 from skywright.train.steps import Step, Steps, due
@@ -63,9 +70,14 @@ class Run:
         out: Path,
         settings: Settings,
         initial: Path | None,
+        world: World,
+        layout: ParallelConfig,
+        execution: Execution,
     ) -> None:
+        self.world, self.layout, self.execution = world, layout, execution
         self.config, self.model_config = config, model_config
         self.loader, self.tokenizer_folder = loader, tokenizer_folder
+        self.tokenizer = Tokenizer.load(tokenizer_folder)
         self.sets = [s for s in sets if s.purpose == "domain"]
         self.out, self.settings, self.initial = out, settings, initial
         layouts = loader.plan.layouts
@@ -79,7 +91,7 @@ class Run:
             [self.steps.segment_tokens(index) for index in range(len(config.segments))],
         )
         self.checkpoints = out / "checkpoints"
-        self.saver = checkpoint.Saver(self.checkpoints, config.keep, config.checkpoint_async)
+        self.saver = checkpoint.Saver(self.checkpoints, config.keep, config.checkpoint_async, world)
         self.guard = Guard(config.guard)
         self.standing = Standing()
         self.saved_step = 0
@@ -89,35 +101,50 @@ class Run:
 
         `newest` is what `checkpoint.latest` has just found.
         """
-        model = Decoder(self.model_config)
+        weights: Weights | None = None
         if newest is None:
-            model.initialise(self.config.seed)
-            if self.initial is not None:
-                _take_weights(model, self.initial)
-        # The optimizer's fp32 masters are made of the weights before they are rounded.
-        self.optimizer = MasterOptimizer(model, self.config.optimizer)
-        self.model = model.to(TORCH_DTYPES[self.settings["precision"]])
+            weights = self._drawn if self.initial is None else _weights_of(
+                self.initial, self.model_config
+            )  # fmt: skip
+        given = (
+            self.model_config, self.config.optimizer, TORCH_DTYPES[self.settings["precision"]],
+            self.layout, self.execution.compiled,
+        )  # fmt: skip
+        self.learner: Learner
+        if self.world.size == 1:
+            self.learner = Whole(*given, self.world.device, weights)
+        else:
+            self.learner = Spread(*given, self.world, weights)
+        self.optimizer = self.learner.optimizer
         if newest is not None:
             state = checkpoint.read_state(newest, checked=True)
             check_same(state["settings"], self.settings, state["begun_segments"], newest)
             self.guard.restore(state["guard"])
             self._load(newest)
-        self.optimizer.publish()
+
+    def _drawn(self, name: str, shape: torch.Size) -> Tensor:
+        return initial_weight(self.model_config, name, shape, self.config.seed)
 
     def _load(self, path: Path) -> dict[str, Any]:
-        state = checkpoint.load(path, self.optimizer.tensors(), checked=True)
+        state = checkpoint.load(path, self.optimizer.tensors(), checked=True, world=self.world)
+        self.optimizer.publish()
         self.standing = Standing.of(state)
         self.saved_step = self.standing.step
         return state
 
     def ahead(self) -> Iterator[tuple[Step, Batch]]:
-        """The steps from here to the end with their samples, which are read ahead."""
+        """The steps from here to the end with this process's samples, which are read ahead."""
         numbers = range(self.standing.step + 1, len(self.steps) + 1)
         batches = self.loader.batches(
-            (self.steps[number].sample_numbers for number in numbers), self.config.within_documents
+            (self._own_samples(self.steps[number]) for number in numbers),
+            self.config.within_documents,
         )
         for number, batch in zip(numbers, batches, strict=True):
             yield self.steps[number], batch
+
+    def _own_samples(self, step: Step) -> range:
+        own = self.learner.rows(step.samples)
+        return step.sample_numbers[own.start : own.stop : own.step]
 
     def step(self, step: Step, batch: Batch) -> tuple[Verdict, dict[str, Any]]:
         """Try one optimizer step on its samples; the verdict, and its line of metrics.jsonl.
@@ -138,10 +165,8 @@ class Run:
         if reason is not None:
             verdict = Verdict("skip", reason)
         else:
-            loss_sum, counted = self._forward_backward(step, batch)
-            # In many processes one all-reduce makes these numbers equal, and with them all that
-            # is decided below.
-            loss = loss_sum / counted if counted else math.nan
+            # The same numbers on all processes, and with them all that is decided below.
+            loss = self._forward_backward(step, batch).mean_nats
             norm = self.optimizer.gradient_norm()
             verdict = self.guard.judge(step, loss, norm, self.saved_step)
             if verdict.action == "apply":
@@ -171,48 +196,43 @@ class Run:
             line |= {"skipped": verdict.reason, "samples": [step.first_sample, step.last_sample]}
         return verdict, line
 
-    def _forward_backward(self, step: Step, batch: Batch) -> tuple[float, int]:
-        """Accumulate the step's gradient; the sum of its losses in nats and its count of labels."""
-        highest = int(max(batch.inputs.max(), batch.labels.max()))
+    def _forward_backward(self, step: Step, batch: Batch) -> StepLoss:
+        """Accumulate the step's gradient."""
+        highest = int(max(batch.inputs.max(initial=0), batch.labels.max(initial=0)))
         if highest >= self.model_config.vocab_size:
             raise UserError(
                 f"{_where(step)}: token id {highest}, but the model has "
                 f"{self.model_config.vocab_size} rows; set its vocab_size to the tokenizer's"
             )
-        loss_sum, counted = 0.0, int((batch.labels != IGNORED).sum())
-        inputs, labels = torch.from_numpy(batch.inputs), torch.from_numpy(batch.labels)
-        positions = (
-            None if batch.documents is None else torch.from_numpy(batch.documents.positions).long()
+        shape = (-1, step.sequence_tokens)  # a process without samples has none of any length
+        inputs, labels = (
+            torch.from_numpy(table).reshape(shape) for table in (batch.inputs, batch.labels)
         )
-        at_once = (self.config.micro_batch_tokens or step.step_tokens) // step.sequence_tokens
-        for first in range(0, step.samples, at_once):
-            part = slice(first, first + at_once)
-            with _draws_of(self.config.seed, step.first_sample + first):
-                hidden = (
-                    self.model(inputs[part])
-                    if positions is None
-                    else self.model(inputs[part], positions[part])
-                )
-                loss = self.model.head(hidden, labels[part])
-                # Normalised by the labels of the whole step: micro-batches change nothing.
-                (loss.total / counted).backward()
-            self.optimizer.accumulate()
-            loss_sum += loss.nats.item()
-        return loss_sum, counted
+        positions = None
+        if batch.documents is not None:
+            positions = torch.from_numpy(batch.documents.positions).long().reshape(shape)
+        at_once = self.config.micro_batch_tokens
+        return self.learner.forward_backward(
+            inputs,
+            labels,
+            positions,
+            step.samples,
+            None if at_once is None else at_once // step.sequence_tokens,
+            lambda row: _draws_of(self.config.seed, step.first_sample + row),
+        )
 
     def roll_back(self, bad: Step, reason: str) -> None:
         """Go back to the last checkpoint, or the start; the guard knows what to pass over then."""
         self.saver.wait()
-        newest = checkpoint.latest(self.checkpoints)
+        newest = self.world.on_first(lambda: checkpoint.latest(self.checkpoints))
         if newest is None:
             self.standing, self.saved_step = Standing(), 0
-            del self.optimizer, self.model  # before the new ones need their memory
+            del self.optimizer, self.learner  # before the new ones need their memory
             self.start(None)
             self.guard.roll_back(bad, reason, None, 0)
             return
         state = self._load(newest)
         self.guard.roll_back(bad, reason, state["guard"], self.saved_step)
-        self.optimizer.publish()
 
     def _facts(self, step: Step) -> dict[str, Any]:
         return {
@@ -225,33 +245,53 @@ class Run:
         """One line of validation.jsonl."""
         began = time.perf_counter()
         self.standing.domains = validate(
-            self.model, self.tokenizer_folder, self.sets, self.config.validate_max_chars
-        )
+            self.learner.backend(self.tokenizer), self.tokenizer, self.sets,
+            self.config.validate_max_chars,
+        )  # fmt: skip
         self.standing.seconds += time.perf_counter() - began
         return {**self._facts(step), "domains": self.standing.domains}
 
     def export(self, step: Step) -> None:
         """A Hugging Face folder of the fp32 masters."""
-        name = checkpoint.name_of(step.number)
-        model = Decoder(self.model_config)
-        with torch.no_grad():
-            for key, parameter in model.named_parameters():
-                parameter.copy_(self.optimizer.weights[key])
-        facts = self._facts(step)
-        export_verified(
-            model,
-            self.tokenizer_folder,
-            self.out / "hf" / name,
-            self.config.export_dtype,
-            {
-                **facts,
-                "skipped_tokens": sum(row["tokens"] for row in self.guard.skipped),
-                "weights_sha256": self.optimizer.weights_sha256(),
-            },
-            self.standing.domains,
-            self.settings,
-        )
+        name, facts = checkpoint.name_of(step.number), self._facts(step)
+        model = Decoder(self.model_config) if self.world.is_first else None
+        checksum = self._collect(model)
+
+        def write() -> None:
+            assert model is not None
+            export_verified(
+                model,
+                self.tokenizer_folder,
+                self.out / "hf" / name,
+                self.config.export_dtype,
+                {
+                    **facts,
+                    "skipped_tokens": sum(row["tokens"] for row in self.guard.skipped),
+                    "weights_sha256": checksum,
+                },
+                self.standing.domains,
+                self.settings,
+            )
+
+        self.world.on_first(write)
         self.standing.exports.append({"name": name, "path": f"hf/{name}", **facts})
+
+    @torch.no_grad()
+    def _collect(self, model: Decoder | None = None) -> str:
+        """Hex SHA-256 over names and bytes of the fp32 masters, which are copied into `model`.
+
+        All processes take part; only the first one's answer means anything.
+        """
+        digest = hashlib.sha256()
+        places = dict(model.named_parameters()) if model is not None else {}
+        for name, weight in self.learner.whole_weights():
+            if weight is None:
+                continue
+            digest.update(name.encode())
+            digest.update(weight.contiguous().numpy().tobytes())
+            if name in places:
+                places[name].copy_(weight)
+        return digest.hexdigest()
 
     def save(self, step: Step) -> None:
         """A checkpoint, then the removal of those that need not be kept."""
@@ -271,6 +311,7 @@ class Run:
                 "guard": self.guard.state(),
                 "model": self.model_config.model_dump(mode="json"),
                 "settings": self.settings,
+                "execution": self.execution.model_dump(),
                 "begun_segments": step.segment + 1,
             },
             [
@@ -293,7 +334,7 @@ class Run:
             done_step=self.standing.step,
             parameters=parameters(self.model_config)["total"],
             precision=self.settings["precision"],
-            threads=self.settings["threads"],
+            threads=self.execution.threads * self.execution.processes,
             flops_per_token={
                 segment.name: flops_per_token(self.model_config, layout.sequence_tokens, "causal")
                 for segment, layout in zip(
@@ -318,7 +359,7 @@ class Run:
             "seconds": self.standing.seconds,
             "precision": self.settings["precision"],
             "dtype": str(TORCH_DTYPES[self.settings["precision"]]).removeprefix("torch."),
-            "threads": self.settings["threads"],
+            "execution": self.execution.model_dump(),
             "flops_per_token": {
                 "convention": "body_and_head",
                 "value": flops_per_token(self.model_config, self.config.sequence_tokens),
@@ -328,7 +369,7 @@ class Run:
             "permanent": [f"checkpoints/{name}" for name in self.standing.permanent],
             "skipped": self.guard.skipped,
             "rollbacks": self.guard.rollbacks,
-            "weights_sha256": self.optimizer.weights_sha256(),
+            "weights_sha256": self._collect(),
         }
 
 
@@ -344,12 +385,14 @@ def _where(step: Step) -> str:
     return f"step {step.number}, samples {step.first_sample} to {step.last_sample}"
 
 
-def _take_weights(model: Decoder, initial: Path) -> None:
+def _weights_of(initial: Path, wanted: ModelConfig) -> Weights:
+    """The weights of the model at `initial`, which must have the run's shape."""
     source = checkpoint.load_model(initial)
-    wanted, found = model.config, source.config
+    found = source.config
     if found.of_the_weights() != wanted.of_the_weights():
         raise UserError(
             f"{initial}: its model is {found!r}, the run's is {wanted!r}; a branch must have the "
             "shape of what it branches from"
         )
-    model.load_state_dict(source.state_dict())
+    tensors = source.state_dict()
+    return lambda name, shape: tensors[name]

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from skywright.evaluate.backends.skywright import SkywrightBackend
+from skywright.evaluate.backends import Backend
 from skywright.evaluate.protocols import Protocol
 from skywright.evaluate.score import score
-from skywright.model.decoder import Decoder
 from skywright.sets import EvaluationSet
 from skywright.tokenizer import Tokenizer
 
 
 def validate(
-    model: Decoder, tokenizer_folder: Path, sets: Sequence[EvaluationSet], max_chars: int | None
+    backend: Backend,
+    tokenizer: Tokenizer,
+    sets: Sequence[EvaluationSet],
+    max_chars: int | None,
 ) -> dict[str, dict[str, Any]]:
     """{domain: {"nats_per_token", "bpb", "documents"}} over the sets, each summed over its tokens.
 
     The reference tokenizer is the model's own, so nats are per token of the model. Sets of one
     domain are taken together.
     """
-    tokenizer = Tokenizer.load(tokenizer_folder)
-    backend = SkywrightBackend(model, tokenizer)
     sums: dict[str, list[float]] = {}
     for evaluation_set in sets:
         table = score(backend, evaluation_set, Protocol(max_chars=max_chars), reference=tokenizer)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skywright.errors import UserError
-from skywright.planner import ParallelConfig, Workload, load_preset, parse_layout
 from skywright.parallel.config import layers_of_stages
+from skywright.planner import ParallelConfig, Workload, load_preset, parse_layout
 from skywright.planner.workload import check
 
 powers = st.sampled_from([1, 2, 4, 8, 16])

@@ -53,6 +53,8 @@ class At:
 class NotFinite(Decoder):
     """A model whose states are NaN for a batch of `POISON`."""
 
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        states = super().forward(ids)
+    def forward(
+        self, ids: torch.Tensor, positions: torch.Tensor | None = None, cache: Any = None
+    ) -> torch.Tensor:
+        states = super().forward(ids, positions, cache)
         return states * float("nan") if bool((ids == POISON).all()) else states

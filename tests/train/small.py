@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 from skywright import tokenizer as tokenizer_room
 from skywright.engine.progress import Progress, silent
 from skywright.model.config import ModelConfig
+from skywright.parallel.config import ParallelConfig
+from skywright.parallel.world import ALONE, World
 from skywright.sets import EvaluationDocument, EvaluationSet
 from skywright.sets import load as load_set
 from skywright.sets.folder import freeze
@@ -118,6 +120,8 @@ class Small:
         plan_seed: int = 7,
         loader_wrapper: Any = None,
         progress: Progress = silent,
+        world: World = ALONE,
+        layout: ParallelConfig | None = None,
         **changes: Any,
     ) -> dict[str, Any]:
         """Train into `out` with TRAIN and `changes`."""
@@ -142,4 +146,6 @@ class Small:
             out,
             progress,
             initial,
+            world,
+            layout,
         )

@@ -145,7 +145,7 @@ def test_a_skipped_step_is_told_with_its_samples_and_its_loss(skipping):
 
 
 def test_a_model_that_gives_nan_is_skipped_and_the_run_ends_finite(small, tmp_path, monkeypatch):
-    monkeypatch.setattr("skywright.train.run.Decoder", NotFinite)
+    monkeypatch.setattr("skywright.train.learner.Decoder", NotFinite)
     out = tmp_path / "run"
     small.train(out, loader_wrapper=poisoned(BAD, BAD + 8), guard={"not_finite": "skip"}, **QUICK)
     lines = journal(out / "metrics.jsonl")
@@ -155,7 +155,7 @@ def test_a_model_that_gives_nan_is_skipped_and_the_run_ends_finite(small, tmp_pa
 
 
 def test_skips_in_a_row_are_bounded(small, tmp_path, monkeypatch):
-    monkeypatch.setattr("skywright.train.run.Decoder", NotFinite)
+    monkeypatch.setattr("skywright.train.learner.Decoder", NotFinite)
     guard = {"not_finite": "skip", "max_skips": 2}
     with pytest.raises(UserError, match=r"step 19, .*2 steps before it were skipped \(max_skips"):
         small.train(tmp_path / "run", loader_wrapper=poisoned(128, 136, 144), guard=guard, **QUICK)
@@ -238,7 +238,7 @@ def test_exports_of_a_way_that_was_gone_back_from_are_made_anew(small, tmp_path)
 
 
 def test_rollbacks_to_one_checkpoint_are_bounded(small, tmp_path, monkeypatch):
-    monkeypatch.setattr("skywright.train.run.Decoder", NotFinite)
+    monkeypatch.setattr("skywright.train.learner.Decoder", NotFinite)
     guard = {"not_finite": "rollback", "max_rollbacks": 2}
     with pytest.raises(UserError, match=r"step 19, .* after 2 rollbacks to step 16 \(max_rollb"):
         small.train(tmp_path / "run", loader_wrapper=poisoned(128, 136, 144), guard=guard, **QUICK)

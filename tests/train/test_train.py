@@ -133,7 +133,6 @@ def test_a_segment_can_be_appended_to_a_finished_run(small, finished, tmp_path):
     [
         ({"seed": 9}, "seed was 3, now 9"),
         ({"plan_seed": 8}, "plan.seed was 7, now 8"),
-        ({"threads": 2}, "threads was 1, now 2"),
         ({"optimizer": {"clip": 0.5}}, "optimizer.clip was 1.0, now 0.5"),
         ({"global_batch_tokens": 512}, "global_batch_tokens was 256, now 512"),
         ({"model": MODEL.model_copy(update={"ffn_hidden": 96})}, "model.ffn_hidden was 64, now 96"),

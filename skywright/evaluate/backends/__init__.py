@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -46,6 +46,17 @@ class Backend(Protocol):
         window float32 (len(window) - first_scored): -ln p(token i | tokens before it in the
         window) in nats for i = first_scored .. len(window) - 1.
         """
+        ...
+
+
+@runtime_checkable
+class ManyBatches(Protocol):
+    """A back-end over many processes, which takes batches together to deal them out."""
+
+    def batches_nll(
+        self, batches: Sequence[tuple[Sequence[np.ndarray], Sequence[int]]]
+    ) -> list[list[np.ndarray]]:
+        """`Backend.token_nll` of each batch, a pair of windows and first scored positions."""
         ...
 
 

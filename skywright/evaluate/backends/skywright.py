@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from torch import Tensor
 
 from skywright.checkpoint import load_model
-from skywright.evaluate.backends.windows import windows_nll
+from skywright.evaluate.backends.windows import padded_batch
 from skywright.model.decoder import Decoder
+from skywright.model.head import IGNORE
 from skywright.tokenizer import Tokenizer
 
 
@@ -25,13 +26,16 @@ class SkywrightBackend:
 
     name = "skywright"
 
-    def __init__(self, model: Decoder, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, model: Decoder, tokenizer: Tokenizer, dtype: torch.dtype | None = None
+    ) -> None:
+        """`dtype`: what the model multiplies in, if not its weights' own."""
         self._model = model
         self._tokenizer = tokenizer
         self.vocab_size = model.config.vocab_size
         self.context_tokens = model.config.context_tokens
         self.start_token_id = tokenizer.bos_id
-        self.dtype = str(model.head.weight.dtype).removeprefix("torch.")
+        self.dtype = str(dtype or model.head.weight.dtype).removeprefix("torch.")
 
     @classmethod
     def from_checkpoint(cls, path: Path, tokenizer: Tokenizer | None = None) -> SkywrightBackend:
@@ -60,12 +64,31 @@ class SkywrightBackend:
         self, windows: Sequence[np.ndarray], first_scored: Sequence[int]
     ) -> list[np.ndarray]:
         """See `Backend.token_nll`."""
-        weight = self._model.head.weight.detach().float()
-        with self._model.without_dropout():
-            return windows_nll(
-                self._model,
-                lambda states: F.linear(states.float(), weight),
-                windows,
-                first_scored,
-                weight.device,
-            )
+        ids, labels = labelled(windows, first_scored, self._model.head.weight.device)
+        with torch.no_grad(), self._model.without_dropout():
+            losses = self._model.head.token_losses(self._model(ids), labels)
+        return unlabelled(losses[labels != IGNORE].cpu().numpy(), windows, first_scored)
+
+
+def labelled(
+    windows: Sequence[np.ndarray], first_scored: Sequence[int], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Windows as ids and labels, int64 (windows, longest), padded on the right.
+
+    A label is the token behind a position where that is scored, else IGNORE.
+    """
+    ids = padded_batch(windows, device)
+    labels = torch.full_like(ids, IGNORE)
+    for row, (window, first) in enumerate(zip(windows, first_scored, strict=True)):
+        if not 1 <= first < len(window):
+            raise ValueError(f"first_scored {first} must be in 1..{len(window) - 1}")
+        labels[row, first - 1 : len(window) - 1] = ids[row, first : len(window)]
+    return ids, labels
+
+
+def unlabelled(
+    losses: np.ndarray, windows: Sequence[np.ndarray], first_scored: Sequence[int]
+) -> list[np.ndarray]:
+    """The losses of all scored positions, one after another, by window."""
+    counts = [len(w) - first for w, first in zip(windows, first_scored, strict=True)]
+    return np.split(losses, np.cumsum(counts)[:-1])
