@@ -28,8 +28,8 @@ from tests.train.small import MODEL, SEGMENTS, Small
 from tests.train.test_train import journal
 
 UNTIED = MODEL.model_copy(update={"tie_embeddings": False, "layers": 4})
-SHORT = [SEGMENTS[0] | {"tokens": 32 * 45}, SEGMENTS[1] | {"tokens": 32 * 21}]
-# Steps of 8 samples; the last of the first segment has 5, so that some ranks have none or fewer.
+SHORT = [SEGMENTS[0] | {"tokens": 32 * 45}, SEGMENTS[1] | {"tokens": 32 * 17}]
+# Steps of 8 samples; the last of the segments have 5 and 1, so that ranks have fewer, or none.
 TRAIN: dict[str, Any] = {
     "segments": SHORT, "precision": "fp32", "micro_batch_tokens": 64, "checkpoint_every": 512,
     "validate_every": 512,
