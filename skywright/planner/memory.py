@@ -120,7 +120,7 @@ def rank_memory(
         count = sum(owned.values())
         divide = [layout.shards if layout.zero >= level else 1 for level in (1, 2, 3)]
         in_flight = micro_batches_in_flight(layout, stage, workload.micro_batches(layout))
-        activations = kept * micro * layers * in_flight
+        activations = kept * micro * len(layers) * in_flight
         if layout.checkpointing == "full":
             activations += whole * micro  # the layer that is being computed again
         # What is gathered at once: a layer, or the embedding or head, which stand by themselves.

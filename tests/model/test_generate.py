@@ -67,7 +67,7 @@ def test_the_pieces_join_to_what_the_tokenizer_decodes(folder):
         made = list(sample(model, ids, config, vocabulary.end_ids))
         whole = vocabulary.decode(ids + made)
         pieces = list(continuation(model, vocabulary, prompt, config))
-        assert len(pieces) > 10
+        assert len(pieces) >= 10
         joined = prompt + "".join(pieces)
         # An ASCII byte may be shown before it turns out to stand among bytes that are no UTF-8.
         assert all(
