@@ -1,4 +1,6 @@
-"""The README's picture: parts of a report, taken by headless Chromium. Needs Pillow beside the project: `pip install pillow`.
+"""The README's picture: parts of a report, taken by headless Chromium.
+
+Needs Pillow, which is no part of the project's environment: `pip install pillow`.
 
     python scripts/picture.py runs/laptop-long/report/current/report.html docs/images/report.png
 """
@@ -11,8 +13,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-WIDTH, TALLEST = 1000, 4000  # pixels
-LEFT_OUT = "#corpus, #tokenizer, #perplexity, #study, #made, #figure-leak-deltas, footer"
+WIDTH, TALLEST = 1000, 5000  # pixels
+LEFT_OUT = (
+    "#corpus, #tokenizer, #perplexity, #study, #made, #figure-leak-deltas, footer, "
+    "#mixture .wide, #mixture .wide ~ p, #mixture > h3, .modebar-container"
+)
 
 
 def main(report: Path, out: Path) -> None:
@@ -24,7 +29,7 @@ def main(report: Path, out: Path) -> None:
         raise SystemExit("no Chromium here; install it (apt-get install chromium)")
     with tempfile.TemporaryDirectory() as folder:
         page, picture = Path(folder) / "page.html", Path(folder) / "page.png"
-        hidden = f"<style>{LEFT_OUT} {{ display: none }}</style></head>"
+        hidden = f"<style>{LEFT_OUT} {{ display: none !important }}</style></head>"
         page.write_text(report.read_text(encoding="utf-8").replace("</head>", hidden, 1), "utf-8")
         subprocess.run(
             [chromium, "--headless", "--no-sandbox", "--hide-scrollbars",
