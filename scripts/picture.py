@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-WIDTH, TALLEST = 1000, 5000  # pixels
+WIDTH, TALLEST = 1100, 5000  # pixels
 LEFT_OUT = (
     "#corpus, #tokenizer, #perplexity, #study, #made, #figure-leak-deltas, footer, "
     "#mixture .wide, #mixture .wide ~ p, #mixture > h3, .modebar-container"
