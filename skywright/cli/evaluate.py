@@ -26,21 +26,39 @@ def score(
         Path | None,
         typer.Option(help="Folder of the reference tokenizer (default: the model's own)."),
     ] = None,
-    max_chars: Annotated[int, typer.Option(min=1, help="Cut of a document.")] = 4096,
+    protocol: Annotated[
+        str, typer.Option(help="skywright, skywork2023, lm-eval, uncheatable or llm-compression.")
+    ] = "skywright",
+    max_chars: Annotated[
+        int, typer.Option(min=1, help="Cut of a document in our own protocol.")
+    ] = 4096,
+    window_tokens: Annotated[
+        int | None, typer.Option(min=6, help="Longest window, instead of the protocol's own.")
+    ] = None,
+    tokens: Annotated[bool, typer.Option(help="Keep the loss of every token.")] = False,
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    device: Annotated[str, typer.Option(help="Such as cpu or cuda.")] = "cpu",
+    batch_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Padded tokens in a batch: more for a GPU.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Score a model on evaluation sets; what was scored before is not scored again."""
     from skywright.evaluate import EvaluateConfig, run
+    from skywright.evaluate.config import BATCH_TOKENS
+    from skywright.evaluate.reference import open_reference
     from skywright.sets import load
-    from skywright.tokenizer import Tokenizer
 
+    config = EvaluateConfig(
+        protocol=protocol, max_chars=max_chars, window_tokens=window_tokens, tokens=tokens,
+        dtype=dtype, device=device, batch_tokens=batch_tokens or BATCH_TOKENS,
+    )  # fmt: skip
     with progress_bar(quiet=as_json) as progress:
         summary = run(
-            EvaluateConfig(max_chars=max_chars, dtype=dtype),
+            config,
             [{"name": model.name, "path": str(model), "tokens": 0, "segment": ""}],
             [load(path) for path in sets],
-            Tokenizer.load(reference or model),
+            open_reference(reference or model),
             out,
             progress,
         )

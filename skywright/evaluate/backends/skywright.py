@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 
 from skywright.checkpoint import load_model
-from skywright.evaluate.backends.windows import windows_nll
+from skywright.evaluate.alignment import Encoding, align
+from skywright.evaluate.backends.hf_tokens import Frame
+from skywright.evaluate.backends.windows import device_kind, windows_nll
 from skywright.model.decoder import Decoder
 from skywright.tokenizer import Tokenizer
 
@@ -24,6 +26,7 @@ class SkywrightBackend:
     """
 
     name = "skywright"
+    frame: Frame = ((), ())
 
     def __init__(self, model: Decoder, tokenizer: Tokenizer) -> None:
         self._model = model
@@ -52,9 +55,16 @@ class SkywrightBackend:
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
-    def encode(self, text: str) -> np.ndarray:
-        """Token ids of the text, int32."""
-        return self._tokenizer.encode(text)
+    @property
+    def device_kind(self) -> str:
+        """Where the weights lie: "cpu" or the GPU's name."""
+        return device_kind(self._model.head.weight.device)
+
+    def encode(self, text: str) -> Encoding:
+        """The text's tokens and where each ends."""
+        ids, pieces = self._tokenizer.encode(text), self._tokenizer.pieces
+        byte_ends, aligned = align(text, [pieces[i] for i in ids])
+        return Encoding(ids, byte_ends, self._tokenizer.decode(ids) != text, aligned)
 
     def token_nll(
         self, windows: Sequence[np.ndarray], first_scored: Sequence[int]

@@ -13,30 +13,35 @@ CHUNK_ROWS = 256
 was measured as the fastest for the training loss)."""
 
 
-def padded_batch(windows: Sequence[np.ndarray], device: torch.device | str) -> Tensor:
-    """Windows as one int64 tensor (windows, longest), padded with 0 on the right.
+def device_kind(device: torch.device) -> str:
+    """What computes on a device: the GPU's name, or else the device's type, such as "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
-    A causal model cannot see what is to the right, so the padding needs no mask.
+
+def padded_batch(windows: Sequence[np.ndarray], device: torch.device | str) -> Tensor:
+    """What the model reads of the windows, int64 (windows, longest - 1), 0 on the right.
+
+    The last token of a window is only predicted. A causal model cannot see what is to the right,
+    so the padding needs no mask.
     """
-    ids = torch.zeros((len(windows), max(len(w) for w in windows)), dtype=torch.int64)
+    ids = torch.zeros((len(windows), max(len(w) for w in windows) - 1), dtype=torch.int64)
     for row, window in enumerate(windows):
-        ids[row, : len(window)] = torch.from_numpy(np.asarray(window, dtype=np.int64))
+        ids[row, : len(window) - 1] = torch.from_numpy(np.asarray(window[:-1], dtype=np.int64))
     return ids.to(device)
 
 
 @torch.no_grad()  # not inference_mode: the model keeps tables that training needs too
-def windows_nll(
+def windows_losses(
     states_of: Callable[[Tensor], Tensor],
-    logits_of: Callable[[Tensor], Tensor],
+    losses_of: Callable[[Tensor, Tensor], Tensor],
     windows: Sequence[np.ndarray],
     first_scored: Sequence[int],
     device: torch.device | str,
 ) -> list[np.ndarray]:
     """Token losses of a batch of windows; see `Backend.token_nll`.
 
-    states_of: ids (windows, tokens) -> states (windows, tokens, width); logits_of: states
-    (rows, width) -> fp32 logits (rows, vocabulary), called only for positions that are scored,
-    CHUNK_ROWS at a time.
+    states_of: ids (windows, tokens) -> states (windows, tokens, width); losses_of: states
+    (rows, width), labels (rows) -> fp32 losses (rows), called once, only for what is scored.
     """
     for window, first in zip(windows, first_scored, strict=True):
         if not 1 <= first < len(window):
@@ -47,11 +52,50 @@ def windows_nll(
     )
     targets = [np.asarray(w[first:]) for w, first in zip(windows, first_scored, strict=True)]
     labels = torch.from_numpy(np.concatenate(targets).astype(np.int64)).to(device)
-    losses = torch.empty(len(rows), dtype=torch.float32, device=device)
-    for start in range(0, len(rows), CHUNK_ROWS):
-        chunk = slice(start, start + CHUNK_ROWS)
-        logits = logits_of(rows[chunk])
-        picked = logits.gather(-1, labels[chunk, None]).squeeze(-1)
-        losses[chunk] = logits.logsumexp(-1) - picked
+    losses = losses_of(rows, labels)
     bounds = np.cumsum([len(target) for target in targets])[:-1]
     return np.split(losses.cpu().numpy(), bounds)
+
+
+def windows_nll(
+    states_of: Callable[[Tensor], Tensor],
+    logits_of: Callable[[Tensor], Tensor],
+    windows: Sequence[np.ndarray],
+    first_scored: Sequence[int],
+    device: torch.device | str,
+) -> list[np.ndarray]:
+    """`windows_losses` from logits_of: states (rows, width) -> fp32 logits (rows, vocabulary)."""
+
+    def losses_of(rows: Tensor, labels: Tensor) -> Tensor:
+        losses = torch.empty(len(rows), dtype=torch.float32, device=rows.device)
+        for start in range(0, len(rows), CHUNK_ROWS):
+            chunk = slice(start, start + CHUNK_ROWS)
+            logits = logits_of(rows[chunk])
+            picked = logits.gather(-1, labels[chunk, None]).squeeze(-1)
+            losses[chunk] = logits.logsumexp(-1) - picked
+        return losses
+
+    return windows_losses(states_of, losses_of, windows, first_scored, device)
+
+
+def linear_losses(rows: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
+    """-ln p(label) in fp32, (rows,), where logits are rows @ weight.T + bias.
+
+    rows (rows, width) and weight (vocabulary, width) of one dtype, which is that of the product;
+    the log-sum-exp over the vocabulary is fp32, CHUNK_ROWS at a time, in memory that every chunk
+    uses again.
+    """
+    losses = torch.empty(len(rows), dtype=torch.float32, device=rows.device)
+    products = rows.new_empty(min(CHUNK_ROWS, len(rows)), len(weight))
+    wide = products if products.dtype == torch.float32 else products.float()
+    for start in range(0, len(rows), CHUNK_ROWS):
+        chunk = rows[start : start + CHUNK_ROWS]
+        logits = torch.mm(chunk, weight.T, out=products[: len(chunk)])
+        table = logits if wide is products else wide[: len(chunk)].copy_(logits)
+        if bias is not None:
+            table += bias
+        picked = table.gather(-1, labels[start : start + CHUNK_ROWS, None])
+        largest = table.amax(-1, keepdim=True)
+        sums = table.sub_(largest).exp_().sum(-1, keepdim=True)
+        losses[start : start + CHUNK_ROWS] = (sums.log_() + largest - picked).squeeze(-1)
+    return losses
