@@ -65,6 +65,70 @@ def score(
     _show(summary, as_json)
 
 
+@app.command(
+    epilog="Example: skywright eval protocols model-a model-b --set examples/sets/zh_wiki --out o"
+)
+def protocols(
+    models: Annotated[list[Path], typer.Argument(help="Folders of two or more models.")],
+    sets: Annotated[list[Path], typer.Option("--set", help="An evaluation set (repeatable).")],
+    out: Annotated[Path, typer.Option(help="Where differences.json and the score store go.")],
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the reference tokenizer (default: the first model's)."),
+    ] = None,
+    window_tokens: Annotated[
+        int | None, typer.Option(min=6, help="Longest window in every protocol.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    device: Annotated[str, typer.Option(help="Such as cpu or cuda.")] = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Score models under every protocol; show how the ranking moves."""
+    from skywright.engine.files import write_json
+    from skywright.evaluate.differences import differences, headlines
+    from skywright.evaluate.models import EvaluatedModel
+    from skywright.evaluate.protocols import PROTOCOLS, named
+    from skywright.evaluate.reference import open_reference
+    from skywright.evaluate.step import sets_by_domain
+    from skywright.evaluate.store import Store
+    from skywright.sets import load
+
+    listed: list[EvaluatedModel] = [
+        {"name": path.name, "path": str(path), "tokens": 0, "segment": ""} for path in models
+    ]
+    with progress_bar(quiet=as_json) as progress:
+        found = headlines(
+            listed,
+            sets_by_domain([load(path) for path in sets]),
+            [named(name, window_tokens=window_tokens) for name in PROTOCOLS],
+            open_reference(reference or models[0]),
+            Store(out / "store"),
+            progress,
+            device=device,
+            dtype=dtype,
+        )
+    rows = differences(found)
+    write_json(out / "differences.json", rows)
+    if as_json:
+        show_json(rows)
+        return
+    show_table(
+        [
+            {
+                "protocol": row["protocol"],
+                **{
+                    model: f"{value:.4g} ({row['ranks'][model]})"
+                    for model, value in row["values"].items()
+                },
+                "ranks moved": row["moved"],
+                "Kendall tau": row["kendall_tau"],
+                "last / first - 1": row["spread"],
+            }
+            for row in rows
+        ]
+    )
+
+
 @app.command(epilog="Example: skywright eval report runs/laptop")
 def report(where: Place, as_json: Json = False) -> None:
     """Perplexity of every checkpoint and domain, with intervals."""
