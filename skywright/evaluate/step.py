@@ -12,7 +12,9 @@ from skywright.engine.files import write_json
 from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
 from skywright.evaluate.backends import open_backend
+from skywright.evaluate.backends.options import BackendOptions
 from skywright.evaluate.config import EvaluateConfig
+from skywright.evaluate.doctor import examined
 from skywright.evaluate.protocols import Protocol, cut_text
 from skywright.evaluate.score import ReferenceTokenizer, score
 from skywright.evaluate.store import Store
@@ -107,13 +109,17 @@ def run(
     progress: Progress = silent,
     unigram_counts: np.ndarray | None = None,
     store_root: Path | None = None,
+    options: BackendOptions | None = None,
+    examine: bool = False,
 ) -> dict[str, Any]:
     """Score every model on every domain set; write `summary.json` under `out`.
 
     unigram_counts: counts of the reference tokenizer's ids in the training data
     (`unigram.count_tokens`), for the baseline; without them the summary has none. Scores stand
     under `store_root` (default: `out/store`); those that are there are not computed again, so a
-    killed step goes on where it was. Returns the summary.
+    killed step goes on where it was. options: how the models are opened; examine: each goes
+    through the doctor's quick checks before its first loss, and `UserError` says what it does not
+    pass. Returns the summary.
     """
     protocol = Protocol(max_chars=config.max_chars)
     domains = sets_by_domain(sets)
@@ -121,7 +127,9 @@ def run(
     chosen = chosen_models(models, config.checkpoints)
     rows = []
     for number, model in enumerate(chosen):
-        backend = open_backend(Path(model["path"]), config.device, config.dtype)
+        backend = open_backend(model["path"], config.device, config.dtype, options)
+        if examine:
+            backend = examined(backend, model["name"])
         tables = {}
         for place, (domain, item) in enumerate(domains.items()):
             progress(number * len(domains) + place, len(chosen) * len(domains),

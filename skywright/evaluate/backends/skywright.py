@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from skywright.checkpoint import load_model
+from skywright.evaluate.backends.view import SkywrightView, TokenizerView
 from skywright.evaluate.backends.windows import windows_nll
 from skywright.model.decoder import Decoder
 from skywright.tokenizer import Tokenizer
@@ -51,6 +52,11 @@ class SkywrightBackend:
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
+
+    @property
+    def tokenizer_view(self) -> TokenizerView:
+        """What the tokenizer would do by itself."""
+        return SkywrightView(self._tokenizer)
 
     def encode(self, text: str) -> np.ndarray:
         """Token ids of the text, int32."""
