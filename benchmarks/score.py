@@ -7,10 +7,11 @@ The documents stand in `score_documents.json`: which of `examples/sets`, and cut
 characters (drawn from a log-normal, as web pages are, and no longer than the document). Everybody
 scores the same tokens and so must find the same loss: we under `lm-eval`'s protocol against
 lm-eval's own `loglikelihood_rolling` at its best batch size, and under `skywork2023` against that
-script's way at its best batch size, restated here. A speed counts only if the total loss is within 1e-3 of that in float32. Times are wall
-clock, tokenising included, reading the model not; medians of rounds, turn about. Needs
-`benchmarks/peers/lm_eval.txt`, which is installed on first use, and SmolLM2-135M out of it; without
-them lm_eval_ratio is null and the model is a random one of that shape.
+script's way at its best batch size, restated here. A speed counts only if the total loss is within
+1e-3 of that in float32. Times are wall clock, tokenising included, reading the model not; medians
+of rounds, turn about. Needs `benchmarks/peers/lm_eval.txt`, which is installed on first use, and
+SmolLM2-135M out of it; without them lm_eval_ratio is null and the model is a random one of that
+shape.
 
 forward_share is what our forward passes reach of the best matrix product of the run in that dtype:
 2 (layers' weights + vocabulary * width) operations a token and 2 * layers * width * context for
