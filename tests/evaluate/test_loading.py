@@ -1,4 +1,4 @@
-"""Folders that are not what they should be, each refused in a line; see test_score for the sound."""
+"""Folders that are not what they should be, each refused in a line."""
 
 from __future__ import annotations
 
@@ -49,8 +49,9 @@ def change_config(folder: Path, **changes: object) -> None:
 def refusal(folder: Path, **options: object) -> str:
     """The line with which the folder is refused, at the latest when it is scored."""
     with pytest.raises(UserError) as refused:
-        backend = open_backend(folder, options=BackendOptions.model_validate(options))
-        backend.token_nll([WINDOW], [1])
+        open_backend(folder, options=BackendOptions.model_validate(options)).token_nll(
+            [WINDOW], [1]
+        )
     message = str(refused.value)
     assert "\n" not in message
     assert str(folder) in message
@@ -126,7 +127,7 @@ def test_weights_of_layers_that_the_configuration_leaves_out_are_refused(folder:
 def test_weights_that_are_no_numbers_are_refused(folder: Path, value: float) -> None:
     weights = load_file(folder / "model.safetensors")
     weights["model.norm.weight"][3] = value
-    change_weights(folder, **{"model__norm__weight": weights["model.norm.weight"]})
+    change_weights(folder, model__norm__weight=weights["model.norm.weight"])
     assert "model.norm.weight: holds values that are no number in float32" in refusal(folder)
 
 
