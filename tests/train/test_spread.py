@@ -15,7 +15,7 @@ import torch
 from skywright.checkpoint import load_model
 from skywright.engine.files import read_json
 from skywright.evaluate.backends.skywright import SkywrightBackend
-from skywright.evaluate.score import batched_nll
+from skywright.evaluate.batches import batched_nll
 from skywright.model.decoder import Decoder, initial_weight
 from skywright.parallel.config import ParallelConfig
 from skywright.parallel.world import of_group

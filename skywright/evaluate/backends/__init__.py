@@ -9,15 +9,19 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from skywright.errors import UserError
+from skywright.evaluate.alignment import Encoding
+from skywright.evaluate.backends.options import BackendOptions
 
 
 class Backend(Protocol):
     """A model that gives the loss of every token of a window.
 
     name: the back-end's own name; fingerprint: hex SHA-256 of weights, shape and tokenizer;
-    vocab_size: rows of the output layer; context_tokens: longest window it takes;
+    vocab_size: rows of the output layer; context_tokens: most tokens it reads at a time;
     start_token_id: put before every window (the tokenizer's BOS, or its EOS if it has no BOS);
-    dtype: of the weights, such as "float32".
+    frame: ids that the tokenizer itself puts before and behind a text when it is left to (only
+    emulated protocols follow it); dtype: of the weights, such as "float32"; device_kind: what
+    computes, such as "cpu" or a GPU's name.
     """
 
     @property
@@ -31,10 +35,14 @@ class Backend(Protocol):
     @property
     def start_token_id(self) -> int: ...
     @property
+    def frame(self) -> tuple[tuple[int, ...], tuple[int, ...]]: ...
+    @property
     def dtype(self) -> str: ...
+    @property
+    def device_kind(self) -> str: ...
 
-    def encode(self, text: str) -> np.ndarray:
-        """Token ids of the text, int, one dimension; no start or end token."""
+    def encode(self, text: str) -> Encoding:
+        """The text's tokens and where each ends; no start or end token."""
         ...
 
     def token_nll(
@@ -42,9 +50,10 @@ class Backend(Protocol):
     ) -> list[np.ndarray]:
         """Losses of one batch of windows, computed together.
 
-        windows[w]: token ids, the start token among them; first_scored[w] >= 1. Returns for each
-        window float32 (len(window) - first_scored): -ln p(token i | tokens before it in the
-        window) in nats for i = first_scored .. len(window) - 1.
+        windows[w]: token ids, the start token among them, at most context_tokens + 1 (the last
+        is not read); first_scored[w] >= 1. Returns for each window float32
+        (len(window) - first_scored): -ln p(token i | tokens before it in the window) in nats for
+        i = first_scored .. len(window) - 1.
         """
         ...
 
@@ -60,17 +69,31 @@ class ManyBatches(Protocol):
         ...
 
 
-def open_backend(path: Path, device: str = "cpu", dtype: str = "float32") -> Backend:
-    """The back-end for a Hugging Face folder, loaded through transformers as its users would.
+def open_backend(
+    model: Path | str,
+    device: str = "cpu",
+    dtype: str = "float32",
+    options: BackendOptions | None = None,
+) -> Backend:
+    """The back-end for a model's folder, file or address.
 
-    A training checkpoint is scored by our own model, in float32 on the processor. Raises
-    `UserError` if `path` is neither, or a checkpoint is to be scored otherwise.
+    A Hugging Face folder and a GGUF file are loaded through transformers as their users would. A
+    training checkpoint is scored by our own model, in float32 on the processor. An address such
+    as `vllm+http://127.0.0.1:8000#name` is a server; device and dtype are then its own affair.
+    Raises `UserError` if `model` is none of these, or a checkpoint is to be scored otherwise.
     """
     from skywright.checkpoint.folder import SEAL
+    from skywright.evaluate.backends.gguf import GGUFBackend, is_gguf
     from skywright.evaluate.backends.hf import HFBackend
+    from skywright.evaluate.backends.server import ServerBackend, is_address
     from skywright.evaluate.backends.skywright import SkywrightBackend
 
-    path = Path(path)
+    options = options or BackendOptions()
+    if is_address(str(model)):
+        return ServerBackend(str(model), options)
+    path = Path(model)
+    if is_gguf(path):
+        return GGUFBackend(path, device, dtype, options)
     if (path / SEAL).is_file():
         if (device, dtype) != ("cpu", "float32"):
             raise UserError(
@@ -80,7 +103,9 @@ def open_backend(path: Path, device: str = "cpu", dtype: str = "float32") -> Bac
         return SkywrightBackend.from_checkpoint(path)
     if not (path / "config.json").is_file():
         raise UserError(
-            f"{path}: neither a checkpoint nor a Hugging Face folder (config.json is missing);"
-            " name one of those"
+            f"{path}: neither a checkpoint nor a Hugging Face folder (config.json is missing) nor"
+            " a GGUF file; name one of those, or a server's address"
         )
-    return HFBackend(path, device=device, dtype=dtype)
+    return HFBackend(
+        path, device, dtype, options.tokenizer, options.trust_remote_code, options.context_tokens
+    )

@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 
 from skywright.checkpoint import load_model
-from skywright.evaluate.backends.windows import padded_batch
+from skywright.evaluate.alignment import Encoding, align
+from skywright.evaluate.backends.hf_tokens import Frame
+from skywright.evaluate.backends.view import SkywrightView, TokenizerView
+from skywright.evaluate.backends.windows import device_kind, padded_batch
 from skywright.model.decoder import Decoder
 from skywright.model.head import IGNORE
 from skywright.tokenizer import Tokenizer
@@ -25,6 +28,7 @@ class SkywrightBackend:
     """
 
     name = "skywright"
+    frame: Frame = ((), ())
 
     def __init__(
         self, model: Decoder, tokenizer: Tokenizer, dtype: torch.dtype | None = None
@@ -56,15 +60,31 @@ class SkywrightBackend:
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
-    def encode(self, text: str) -> np.ndarray:
-        """Token ids of the text, int32."""
-        return self._tokenizer.encode(text)
+    @property
+    def _device(self) -> torch.device:
+        return next(self._model.parameters()).device
+
+    @property
+    def tokenizer_view(self) -> TokenizerView:
+        """What the tokenizer would do by itself."""
+        return SkywrightView(self._tokenizer)
+
+    @property
+    def device_kind(self) -> str:
+        """Where the weights lie: "cpu" or the GPU's name."""
+        return device_kind(self._device)
+
+    def encode(self, text: str) -> Encoding:
+        """The text's tokens and where each ends."""
+        ids, pieces = self._tokenizer.encode(text), self._tokenizer.pieces
+        byte_ends, aligned = align(text, [pieces[i] for i in ids])
+        return Encoding(ids, byte_ends, self._tokenizer.decode(ids) != text, aligned)
 
     def token_nll(
         self, windows: Sequence[np.ndarray], first_scored: Sequence[int]
     ) -> list[np.ndarray]:
         """See `Backend.token_nll`."""
-        ids, labels = labelled(windows, first_scored, self._model.head.weight.device)
+        ids, labels = labelled(windows, first_scored, self._device)
         with torch.no_grad(), self._model.without_dropout():
             losses = self._model.head.token_losses(self._model(ids), labels)
         return unlabelled(losses[labels != IGNORE].cpu().numpy(), windows, first_scored)
@@ -73,17 +93,17 @@ class SkywrightBackend:
 def labelled(
     windows: Sequence[np.ndarray], first_scored: Sequence[int], device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Windows as ids and labels, int64 (windows, longest), padded on the right.
+    """What the model reads of the windows and their labels, int64 (windows, longest - 1).
 
     A label is the token behind a position where that is scored, else IGNORE.
     """
     ids = padded_batch(windows, device)
-    labels = torch.full_like(ids, IGNORE)
+    labels = torch.full(ids.shape, IGNORE)
     for row, (window, first) in enumerate(zip(windows, first_scored, strict=True)):
         if not 1 <= first < len(window):
             raise ValueError(f"first_scored {first} must be in 1..{len(window) - 1}")
-        labels[row, first - 1 : len(window) - 1] = ids[row, first : len(window)]
-    return ids, labels
+        labels[row, first - 1 : len(window) - 1] = torch.from_numpy(np.asarray(window[first:]))
+    return ids, labels.to(device)
 
 
 def unlabelled(
