@@ -11,6 +11,7 @@ from skywright.cli.console import progress_bar, say, show_json, show_table
 from skywright.cli.shared import Json, Place, read_summary
 
 if TYPE_CHECKING:
+    from skywright.evaluate.backends.options import BackendOptions
     from skywright.evaluate.compare import ModelComparison
     from skywright.evaluate.models import EvaluatedModel
 
@@ -19,11 +20,34 @@ set_app = typer.Typer(help="Evaluation sets.", no_args_is_help=True)
 app.add_typer(set_app, name="set")
 
 
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="A Hugging Face folder, a training checkpoint, a GGUF file, or a server:"
+        " vllm+http://HOST:PORT#NAME (sglang+, openai+)."
+    ),
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1; auto spreads over all there are.")]
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16.")]
+TokenizerFolder = Annotated[
+    Path | None,
+    typer.Option("--tokenizer", help="Folder of the model's tokenizer; a server needs it."),
+]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run Python files of the model's folder.")
+]
+ContextTokens = Annotated[
+    int | None, typer.Option(min=2, help="Longest window, if shorter than the model's.")
+]
+Concurrency = Annotated[int, typer.Option(min=1, help="Requests to a server at once.")]
+_SERVER_BATCH_TOKENS = 65_536  # enough for every place of --concurrency to be taken
+
+
 @app.command(
     epilog="Example: skywright eval score path/to/model examples/sets/zh_wiki --out scores"
 )
 def score(
-    model: Annotated[Path, typer.Argument(help="A Hugging Face folder or a training checkpoint.")],
+    model: Model,
     sets: Annotated[list[Path], typer.Argument(help="Evaluation sets' folders.")],
     out: Annotated[Path, typer.Option(help="Where summary.json and the score store go.")],
     reference: Annotated[
@@ -40,11 +64,16 @@ def score(
         int | None, typer.Option(min=6, help="Longest window, instead of the protocol's own.")
     ] = None,
     tokens: Annotated[bool, typer.Option(help="Keep the loss of every token.")] = False,
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
-    device: Annotated[str, typer.Option(help="Such as cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
     batch_tokens: Annotated[
         int | None, typer.Option(min=1, help="Padded tokens in a batch: more for a GPU.")
     ] = None,
+    tokenizer: TokenizerFolder = None,
+    trust_remote_code: TrustRemoteCode = False,
+    context_tokens: ContextTokens = None,
+    concurrency: Concurrency = 16,
+    doctor: Annotated[bool, typer.Option(help="Check the model before its first score.")] = True,
     as_json: Json = False,
 ) -> None:
     """Score a model on evaluation sets; what was scored before is not scored again."""
@@ -53,18 +82,28 @@ def score(
     from skywright.evaluate.reference import open_reference
     from skywright.sets import load
 
+    options = _options(tokenizer, trust_remote_code, context_tokens, concurrency)
+    served = "://" in model
+    name = model.rpartition("#")[2] if served else Path(model).name
     config = EvaluateConfig(
-        protocol=protocol, max_chars=max_chars, window_tokens=window_tokens, tokens=tokens,
-        dtype=dtype, device=device, batch_tokens=batch_tokens or BATCH_TOKENS,
-    )  # fmt: skip
+        protocol=protocol,
+        max_chars=max_chars,
+        window_tokens=window_tokens,
+        tokens=tokens,
+        device=device,
+        dtype=dtype,
+        batch_tokens=batch_tokens or (_SERVER_BATCH_TOKENS if served else BATCH_TOKENS),
+    )
     with progress_bar(quiet=as_json) as progress:
         summary = run(
             config,
-            [{"name": model.name, "path": str(model), "tokens": 0, "segment": ""}],
+            [{"name": name, "path": model, "tokens": 0, "segment": ""}],
             [load(path) for path in sets],
-            open_reference(reference or model),
+            open_reference(reference or tokenizer or Path(model)),
             out,
             progress,
+            options=options,
+            examine=doctor,
         )
     _show(summary, as_json)
 
@@ -83,14 +122,13 @@ def protocols(
     window_tokens: Annotated[
         int | None, typer.Option(min=6, help="Longest window in every protocol.")
     ] = None,
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
-    device: Annotated[str, typer.Option(help="Such as cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
     as_json: Json = False,
 ) -> None:
     """Score models under every protocol; show how the ranking moves."""
     from skywright.engine.files import write_json
     from skywright.evaluate.differences import differences, headlines
-    from skywright.evaluate.models import EvaluatedModel
     from skywright.evaluate.protocols import PROTOCOLS, named
     from skywright.evaluate.reference import open_reference
     from skywright.evaluate.step import sets_by_domain
@@ -140,7 +178,9 @@ def protocols(
 def compare(
     models: Annotated[
         list[str],
-        typer.Argument(metavar="MODEL MODEL...", help="Folders of two or more; or NAME=FOLDER."),
+        typer.Argument(
+            metavar="MODEL MODEL...", help="Two or more folders or GGUF files, or NAME=FOLDER."
+        ),
     ],
     sets: Annotated[list[Path], typer.Option("--sets", help="An evaluation set (repeatable).")],
     out: Annotated[
@@ -151,12 +191,13 @@ def compare(
         typer.Option(help="Folder of the reference tokenizer (default: the first model's)."),
     ] = None,
     max_chars: Annotated[int, typer.Option(min=1, help="Cut of a document.")] = 4096,
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
-    device: Annotated[str, typer.Option(help="Such as cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
     noise_floor: Annotated[
         float,
         typer.Option(min=0, help="Smaller differences are not called: nats per reference token."),
     ] = 0.0,
+    doctor: Annotated[bool, typer.Option(help="Check each model before its first score.")] = True,
     as_json: Json = False,
 ) -> None:
     """Rank models and compare every pair, with intervals; see where they differ, byte by byte."""
@@ -177,6 +218,7 @@ def compare(
             device=device,
             dtype=dtype,
             noise_floor=noise_floor,
+            examine=doctor,
         )
     if as_json:
         show_json(found.as_json())
@@ -226,6 +268,68 @@ def _show_comparison(found: ModelComparison) -> None:
     )
 
 
+@app.command("doctor", epilog="Example: skywright eval doctor path/to/model examples/sets/zh_wiki")
+def doctor_command(
+    model: Model,
+    sets: Annotated[
+        list[Path] | None, typer.Argument(help="Sets to take the texts from (default: our own).")
+    ] = None,
+    documents: Annotated[int, typer.Option(min=2, help="Texts to take from the sets.")] = 50,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    tokenizer: TokenizerFolder = None,
+    trust_remote_code: TrustRemoteCode = False,
+    context_tokens: ContextTokens = None,
+    concurrency: Concurrency = 16,
+    as_json: Json = False,
+) -> None:
+    """Check whether a model can be scored, and how far its numbers reach; exit 1 if it cannot."""
+    from skywright.evaluate.backends import open_backend
+    from skywright.evaluate.doctor import examine, texts_of, tokens_of
+    from skywright.sets import load
+
+    options = _options(tokenizer, trust_remote_code, context_tokens, concurrency)
+    backend = open_backend(model, device, dtype, options)
+    loaded = [load(path) for path in sets or []]
+    has_dtypes = backend.name in ("transformers", "gguf")
+    other = "bfloat16" if dtype == "float32" else "float32"
+    with progress_bar(quiet=as_json) as progress:
+        report = examine(
+            backend,
+            model,
+            texts_of(loaded, documents) if loaded else None,
+            (lambda: open_backend(model, device, other, options)) if has_dtypes else None,
+            tokens_of(backend, loaded),
+            progress,
+        )
+    if as_json:
+        show_json(report.as_json())
+    else:
+        show_table([{"check": c.name, "": c.verdict, "found": c.finding, "do": c.advice}
+                    for c in report.checks])  # fmt: skip
+        floor = report.noise_floor
+        if floor is not None:
+            print(
+                f"noise floor: {floor.maximum:.2g} nats per token (95 % of texts: {floor.p95:.2g});"
+                " no smaller difference between two documents' losses is one"
+            )
+    if report.refusals:
+        raise typer.Exit(1)
+
+
+def _options(
+    tokenizer: Path | None, trust_remote_code: bool, context_tokens: int | None, concurrency: int
+) -> BackendOptions:
+    from skywright.evaluate.backends.options import BackendOptions
+
+    return BackendOptions(
+        tokenizer=tokenizer,
+        trust_remote_code=trust_remote_code,
+        context_tokens=context_tokens,
+        concurrency=concurrency,
+    )
+
+
 @app.command(epilog="Example: skywright eval report runs/laptop")
 def report(where: Place, as_json: Json = False) -> None:
     """Perplexity of every checkpoint and domain, with intervals."""
@@ -236,6 +340,11 @@ def _show(summary: dict[str, Any], as_json: bool) -> None:
     if as_json:
         show_json(summary)
         return
+    unit = summary.get("headline_unit", "bits per byte")
+
+    def emulated(row: dict[str, Any]) -> dict[str, Any]:
+        return {} if unit == "bits per byte" else {unit: row.get("headline")}
+
     show_table(
         [
             {
@@ -246,6 +355,7 @@ def _show(summary: dict[str, Any], as_json: bool) -> None:
                 "low": row["perplexity"]["low"],
                 "high": row["perplexity"]["high"],
                 "bits/byte": row["bpb"]["value"],
+                **emulated(row),
             }
             for row in summary["rows"]
         ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Literal, NamedTuple, TypedDict
 
 import pyarrow as pa
@@ -11,7 +10,9 @@ import pyarrow as pa
 from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
 from skywright.evaluate.backends import Backend, open_backend
+from skywright.evaluate.backends.options import BackendOptions
 from skywright.evaluate.config import BATCH_TOKENS
+from skywright.evaluate.doctor import examined
 from skywright.evaluate.prepare import ReferenceTokenizer
 from skywright.evaluate.protocols import ScoringProtocol
 from skywright.evaluate.score import score
@@ -20,7 +21,8 @@ from skywright.sets import EvaluationSet
 
 
 class EvaluatedModel(TypedDict):
-    """A model to score: its name in tables, its folder, and where in training it stands."""
+    """A model to score: its name in tables, its folder (or GGUF file, or server's address: see
+    `open_backend`), and where in training it stands."""
 
     name: str
     path: str
@@ -82,15 +84,20 @@ def score_models(
     dtype: str = "float32",
     batch_tokens: int = BATCH_TOKENS,
     tokens: bool = False,
+    options: BackendOptions | None = None,
+    examine: bool = False,
 ) -> Iterator[ScoredModel]:
     """Score every model on every set, one model in memory at a time; see `score.score`.
 
-    sets: by a name of the caller's choice (a domain, a role), which keys the tables. Progress is
-    told over all models and sets.
+    sets: by a name of the caller's choice (a domain, a role), which keys the tables. options: how
+    the models are opened; examine: each goes through the doctor's quick checks before its first
+    loss, and `UserError` says what it does not pass. Progress is told over all models and sets.
     """
     steps = len(models) * len(sets)
     for number, model in enumerate(models):
-        backend = open_backend(Path(model["path"]), device, dtype)
+        backend = open_backend(model["path"], device, dtype, options)
+        if examine:
+            backend = examined(backend, model["name"])
         tables = {}
         for place, (name, item) in enumerate(sets.items()):
             before = number * len(sets) + place

@@ -11,6 +11,7 @@ import numpy as np
 from skywright.engine.files import write_json
 from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
+from skywright.evaluate.backends.options import BackendOptions
 from skywright.evaluate.config import EvaluateConfig
 from skywright.evaluate.models import EvaluatedModel, chosen_models, find_model, score_models
 from skywright.evaluate.prepare import ReferenceTokenizer
@@ -65,13 +66,17 @@ def run(
     progress: Progress = silent,
     unigram_counts: np.ndarray | None = None,
     store_root: Path | None = None,
+    options: BackendOptions | None = None,
+    examine: bool = False,
 ) -> dict[str, Any]:
     """Score every model on every domain set; write `summary.json` under `out`.
 
     unigram_counts: counts of the reference tokenizer's ids in the training data
     (`unigram.count_tokens`), for the baseline; without them the summary has none. Scores stand
     under `store_root` (default: `out/store`); those that are there are not computed again, so a
-    killed step goes on where it was. Returns the summary.
+    killed step goes on where it was. options: how the models are opened; examine: each goes
+    through the doctor's quick checks before its first loss, and `UserError` says what it does not
+    pass. Returns the summary.
     """
     protocol = named(config.protocol, config.max_chars, config.window_tokens)
     domains = sets_by_domain(sets)
@@ -83,7 +88,7 @@ def run(
     scored_models = score_models(
         chosen, domains, protocol, reference_tokenizer, store, progress,
         device=config.device, dtype=config.dtype, batch_tokens=config.batch_tokens,
-        tokens=config.tokens,
+        tokens=config.tokens, options=options, examine=examine,
     )  # fmt: skip
     for scored in scored_models:
         model = {

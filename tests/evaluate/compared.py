@@ -76,7 +76,7 @@ def texts(seed: int, count: int) -> list[str]:
 def made_scores(
     sets: Mapping[str, EvaluationSet], rates: Mapping[str, float], seed: int = 0
 ) -> dict[str, dict[str, pa.Table]]:
-    """{model: {domain: table}}: a model's loss is its rate times a document's own, and some noise."""
+    """{model: {domain: table}}: a model's rate times a document's hardness, and some noise."""
     rng = np.random.default_rng(seed)
     hardness = {
         domain: rng.lognormal(0.0, 0.3, len(item.documents)) for domain, item in sets.items()

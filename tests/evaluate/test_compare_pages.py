@@ -52,9 +52,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         reference_tokenizer="0123456789abcdef0123", draws=200, worst=20,
     )  # fmt: skip
     documents = documents_by_key(sets)
-    lines = sorted(
-        chosen_lines(comparison.gaps, 20), key=lambda line: "window" not in line.opening
-    )
+    lines = sorted(chosen_lines(comparison.gaps, 20), key=lambda line: "window" not in line.opening)
     return write_pages(
         comparison,
         [shown(documents[line.key].text, line, comparison) for line in lines],
@@ -103,7 +101,7 @@ def test_one_document_a_domain_has_values_and_no_interval(tmp_path: Path) -> Non
     ("estimate", "words"),
     [
         (Estimate(9.424, 9.31, 9.54, 0.06, 9), ("9.42", "9.31 to 9.54")),
-        (Estimate(-0.01234, -0.0345, 0.0101, 0.01, 9), ("−0.012", "−0.034 to 0.010")),
+        (Estimate(-0.01234, -0.0344, 0.0101, 0.01, 9), ("−0.012", "−0.034 to 0.010")),
         (Estimate(333.4, 290.0, 370.0, 20, 9), ("333", "290 to 370")),
         (Estimate(2.0, -np.inf, np.inf, np.nan, 1), ("2.000", "no interval")),
     ],

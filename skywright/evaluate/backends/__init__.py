@@ -10,6 +10,7 @@ import numpy as np
 
 from skywright.errors import UserError
 from skywright.evaluate.alignment import Encoding
+from skywright.evaluate.backends.options import BackendOptions
 
 
 class Backend(Protocol):
@@ -57,17 +58,31 @@ class Backend(Protocol):
         ...
 
 
-def open_backend(path: Path, device: str = "cpu", dtype: str = "float32") -> Backend:
-    """The back-end for a Hugging Face folder, loaded through transformers as its users would.
+def open_backend(
+    model: Path | str,
+    device: str = "cpu",
+    dtype: str = "float32",
+    options: BackendOptions | None = None,
+) -> Backend:
+    """The back-end for a model's folder, file or address.
 
-    A training checkpoint is scored by our own model, in float32 on the processor. Raises
-    `UserError` if `path` is neither, or a checkpoint is to be scored otherwise.
+    A Hugging Face folder and a GGUF file are loaded through transformers as their users would. A
+    training checkpoint is scored by our own model, in float32 on the processor. An address such
+    as `vllm+http://127.0.0.1:8000#name` is a server; device and dtype are then its own affair.
+    Raises `UserError` if `model` is none of these, or a checkpoint is to be scored otherwise.
     """
     from skywright.checkpoint.folder import SEAL
+    from skywright.evaluate.backends.gguf import GGUFBackend, is_gguf
     from skywright.evaluate.backends.hf import HFBackend
+    from skywright.evaluate.backends.server import ServerBackend, is_address
     from skywright.evaluate.backends.skywright import SkywrightBackend
 
-    path = Path(path)
+    options = options or BackendOptions()
+    if is_address(str(model)):
+        return ServerBackend(str(model), options)
+    path = Path(model)
+    if is_gguf(path):
+        return GGUFBackend(path, device, dtype, options)
     if (path / SEAL).is_file():
         if (device, dtype) != ("cpu", "float32"):
             raise UserError(
@@ -77,7 +92,9 @@ def open_backend(path: Path, device: str = "cpu", dtype: str = "float32") -> Bac
         return SkywrightBackend.from_checkpoint(path)
     if not (path / "config.json").is_file():
         raise UserError(
-            f"{path}: neither a checkpoint nor a Hugging Face folder (config.json is missing);"
-            " name one of those"
+            f"{path}: neither a checkpoint nor a Hugging Face folder (config.json is missing) nor"
+            " a GGUF file; name one of those, or a server's address"
         )
-    return HFBackend(path, device=device, dtype=dtype)
+    return HFBackend(
+        path, device, dtype, options.tokenizer, options.trust_remote_code, options.context_tokens
+    )

@@ -10,15 +10,24 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-import transformers
-from safetensors import SafetensorError
 from torch import Tensor
 
-from skywright.errors import UserError
+from skywright.engine.files import stable_hash
 from skywright.evaluate.alignment import Encoding
 from skywright.evaluate.backends import hf_tokens
-from skywright.evaluate.backends.fingerprint import folder_fingerprint
+from skywright.evaluate.backends.fingerprint import folder_fingerprint, tokenizer_fingerprint
 from skywright.evaluate.backends.hf_tokens import Frame
+from skywright.evaluate.backends.loading import (
+    check_device,
+    check_dtype,
+    check_fit,
+    context_of,
+    load_weights,
+    read_config,
+    read_tokenizer,
+    start_token,
+)
+from skywright.evaluate.backends.view import TokenizerView, TransformersView
 from skywright.evaluate.backends.windows import (
     device_kind,
     linear_losses,
@@ -26,60 +35,52 @@ from skywright.evaluate.backends.windows import (
     windows_nll,
 )
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
 
 class HFBackend:
-    """A folder that `AutoModelForCausalLM` and `AutoTokenizer` load without any code of its own.
+    """A folder that `AutoModelForCausalLM` and `AutoTokenizer` load.
 
-    Configuration and tokenizer are read at once, the weights when the first window is scored.
-    Raises `UserError` if the folder is incomplete or has neither BOS nor EOS.
+    device: as torch names it, or "auto" for all there are. tokenizer: its folder, if it is not
+    this one. trust_remote_code: run Python files that lie in the folder. context_tokens: a
+    shorter window than the model declares, or the window if it declares none. Configuration and
+    tokenizer are read at once, the weights when the first window is scored. Raises `UserError`
+    if the folder is incomplete, or has neither BOS nor EOS, or a tokenizer of another model.
     """
 
     name = "transformers"
 
-    def __init__(self, path: Path, device: str = "cpu", dtype: str = "float32") -> None:
+    def __init__(
+        self,
+        path: Path,
+        device: str = "cpu",
+        dtype: str = "float32",
+        tokenizer: Path | None = None,
+        trust_remote_code: bool = False,
+        context_tokens: int | None = None,
+    ) -> None:
         self.path = Path(path)
-        self.device = device
-        if dtype not in DTYPES:
-            raise UserError(f"dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
-        self.dtype = dtype
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
-            raise UserError(
-                f"device {device!r}: torch cannot use it here ({str(error).splitlines()[0]});"
-                " name cpu, or a device that this machine has"
-            ) from None
-        try:
-            self._config: Any = transformers.AutoConfig.from_pretrained(
-                self.path, local_files_only=True, trust_remote_code=False
-            )
-            self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
-                self.path, local_files_only=True, trust_remote_code=False
-            )
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{self.path}: transformers cannot read this model ({error}); a folder with"
-                " config.json, tokenizer files and *.safetensors is needed"
-            ) from None
-        text_config = self._config.get_text_config()
-        self.vocab_size: int = text_config.vocab_size
-        context = getattr(text_config, "max_position_embeddings", None)
-        if context is None:
-            raise UserError(f"{self.path}/config.json, max_position_embeddings: missing; add it")
-        self.context_tokens: int = context
-        start = self._tokenizer.bos_token_id
-        if start is None:
-            start = self._tokenizer.eos_token_id
-        if start is None:
-            raise UserError(f"{self.path}: the tokenizer has neither BOS nor EOS; declare one")
-        self.start_token_id: int = start
+        self.dtype = check_dtype(dtype)
+        self.device = check_device(device)
+        self._trusts = trust_remote_code
+        self._tokenizer_path = Path(tokenizer or path)
+        config = read_config(self.path, trust_remote_code)
+        self._tokenizer = read_tokenizer(self._tokenizer_path, trust_remote_code)
+        self.vocab_size: int = config.get_text_config().vocab_size
+        self.context_tokens = context_of(config, context_tokens, self.path)
+        self.start_token_id = start_token(self._tokenizer, self._tokenizer_path)
+        check_fit(self._tokenizer, self.vocab_size, self.path)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex SHA-256 of the folder's files."""
-        return folder_fingerprint(self.path)
+        """Hex SHA-256 of the folder's files, and of the tokenizer's where that lies elsewhere."""
+        weights = folder_fingerprint(self.path, code=self._trusts)
+        if self._tokenizer_path == self.path:
+            return weights
+        return stable_hash([weights, tokenizer_fingerprint(self._tokenizer_path)])
+
+    @property
+    def tokenizer_view(self) -> TokenizerView:
+        """What the tokenizer would do by itself."""
+        return TransformersView(self._tokenizer)
 
     @cached_property
     def frame(self) -> Frame:
@@ -97,31 +98,10 @@ class HFBackend:
 
     @cached_property
     def _model(self) -> Any:
-        folder_has_weights = any(self.path.glob("*.safetensors"))
-        if not folder_has_weights:
-            raise UserError(f"{self.path}: no *.safetensors weights; save the model with them")
-        # Its bar would run across the caller's own progress.
-        transformers.utils.logging.disable_progress_bar()
-        try:
-            model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-                self.path,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                dtype=DTYPES[self.dtype],
-            )
-        except (OSError, ValueError, SafetensorError) as error:
-            raise UserError(
-                f"{self.path}: transformers cannot read the weights ({error}); copy or export"
-                " the model again"
-            ) from None
-        rows = model.get_output_embeddings().weight.shape[0]
-        if rows != self.vocab_size:
-            raise UserError(
-                f"{self.path}: config.json says vocab_size {self.vocab_size}, the weights have"
-                f" {rows} rows; the files are of two models"
-            )
-        return model.eval().to(self.device)
+        model = load_weights(self.path, self.dtype, self.device, self._trusts)
+        # Spread over devices, the model takes its ids and gives its logits where the head is.
+        self.device = str(model.get_output_embeddings().weight.device)
+        return model
 
     @cached_property
     def _head(self) -> tuple[Tensor, Tensor | None] | None:
@@ -146,7 +126,9 @@ class HFBackend:
         return head.weight.detach(), None if bias is None else bias.detach()
 
     def _states(self, ids: Tensor) -> Tensor:
-        return self._model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        return self._model.base_model(input_ids=ids, use_cache=False).last_hidden_state.to(
+            self.device
+        )
 
     def token_nll(
         self, windows: Sequence[np.ndarray], first_scored: Sequence[int]

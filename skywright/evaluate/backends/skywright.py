@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from skywright.checkpoint import load_model
 from skywright.evaluate.alignment import Encoding, align
 from skywright.evaluate.backends.hf_tokens import Frame
+from skywright.evaluate.backends.view import SkywrightView, TokenizerView
 from skywright.evaluate.backends.windows import device_kind, windows_nll
 from skywright.model.decoder import Decoder
 from skywright.tokenizer import Tokenizer
@@ -54,6 +55,11 @@ class SkywrightBackend:
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
+
+    @property
+    def tokenizer_view(self) -> TokenizerView:
+        """What the tokenizer would do by itself."""
+        return SkywrightView(self._tokenizer)
 
     @property
     def device_kind(self) -> str:

@@ -86,9 +86,7 @@ def shown_documents(
     protocol: ScoringProtocol,
 ) -> tuple[ShownDocument, ...]:
     """These documents with the losses of all their tokens; scores must hold `store.TOKENS`."""
-    return tuple(
-        _shown(scores, line, protocol.cut(documents[line.key].text)) for line in lines
-    )
+    return tuple(_shown(scores, line, protocol.cut(documents[line.key].text)) for line in lines)
 
 
 def _shown(scores: Scores, line: DocumentLine, text: str) -> ShownDocument:

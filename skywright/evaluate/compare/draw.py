@@ -206,4 +206,3 @@ def _legend(models: Sequence[str], left: float, top: float) -> tuple[list[Markup
 
 def _dash(number: int) -> str:
     return DASHES[number // len(SERIES) % len(DASHES)]
-

@@ -33,7 +33,7 @@ UNIT_TABLES = (
 """Fields of a `Cell` that get a table each, and its title."""
 
 LOSS_BITS = 8.0
-"""Bits per byte at which the colour of a loss is full: what a byte costs a model that knows nothing.
+"""Bits per byte where the colour of a loss is full: what a byte costs a model that knows nothing.
 Fixed, so that one colour means one loss on every page."""
 
 DIFFERENCE_BITS = 4.0

@@ -8,6 +8,7 @@ from pathlib import Path
 from skywright.engine.files import write_json
 from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
+from skywright.evaluate.backends.options import BackendOptions
 from skywright.evaluate.compare.cells import shown_documents
 from skywright.evaluate.compare.documents import chosen_lines, documents_by_key
 from skywright.evaluate.compare.pages import write_pages
@@ -43,14 +44,17 @@ def compare(
     shown: int = SHOWN,
     draws: int = DRAWS,
     seed: int = 0,
+    options: BackendOptions | None = None,
+    examine: bool = False,
 ) -> ModelComparison:
     """Score every model on every domain set and write the comparison under `out`.
 
     Writes `compare.json`, `compare.html` and `documents.html`, which shows `shown` documents with
     the loss of every byte. Scores stand under `store_root` (default: `out/store`), with the loss
-    of every token; those that are there are not computed again. The other arguments are those of
-    `compare_scores`. Memory holds the token losses of all models: 16 bytes a token. Raises
-    `UserError` for fewer than two models, names or domains that repeat, and what scoring refuses.
+    of every token; those that are there are not computed again. options, examine: see
+    `score_models`; the other arguments are those of `compare_scores`. Memory holds the token
+    losses of all models: 16 bytes a token. Raises `UserError` for fewer than two models, names or
+    domains that repeat, and what scoring refuses.
     """
     if len(models) < 2:
         raise UserError("compare: name at least two models")
@@ -58,7 +62,8 @@ def compare(
     scored = score_models(
         chosen_models(models, "all"), domains, protocol, reference,
         Store(store_root or out / "store"), progress,
-        device=device, dtype=dtype, batch_tokens=batch_tokens, tokens=True,
+        device=device, dtype=dtype, batch_tokens=batch_tokens, tokens=True, options=options,
+        examine=examine,
     )  # fmt: skip
     scores = gather({found.model["name"]: found.tables for found in scored})
     progress(1, 1, "compare")
