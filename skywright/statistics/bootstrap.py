@@ -9,10 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from skywright.statistics.estimate import Estimate, Floats, check_level, vector, weights_of
 
-_WEIGHTS_AT_ONCE = 4_000_000  # float64 weights held at a time: 32 MB, whatever n and draws are
+WEIGHTS_AT_ONCE = 4_000_000  # float64 weights held at a time: 32 MB, whatever n and draws are
 
 
-def _resampling_weights(rng: np.random.Generator, draws: int, n: int) -> Floats:
+def resampling_weights(rng: np.random.Generator, draws: int, n: int) -> Floats:
     """How often each of n units is drawn in n draws with replacement: shape (draws, n)."""
     drawn: NDArray[np.int64] = rng.integers(0, n, size=(draws, n))
     drawn += n * np.arange(draws, dtype=np.int64)[:, None]
@@ -44,10 +44,10 @@ def ratio_bootstrap(
         return Estimate(value, -math.inf, math.inf, math.nan, n)
     rng = np.random.default_rng(seed)
     both = np.stack([top, bottom], axis=1)
-    step = max(1, _WEIGHTS_AT_ONCE // n)
+    step = max(1, WEIGHTS_AT_ONCE // n)
     sums = np.concatenate(
         [
-            _resampling_weights(rng, min(step, draws - start), n) @ both
+            resampling_weights(rng, min(step, draws - start), n) @ both
             for start in range(0, draws, step)
         ]
     )

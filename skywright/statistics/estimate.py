@@ -30,14 +30,15 @@ class Estimate:
     def as_json(self) -> dict[str, Any]:
         """`{"value", "low", "high", "n"}`; a bound that is not finite becomes null."""
         return {
-            "value": _finite(self.value),
-            "low": _finite(self.low),
-            "high": _finite(self.high),
+            "value": finite_or_none(self.value),
+            "low": finite_or_none(self.low),
+            "high": finite_or_none(self.high),
             "n": self.n,
         }
 
 
-def _finite(number: float) -> float | None:
+def finite_or_none(number: float) -> float | None:
+    """The number as JSON can hold it: infinity and NaN become null."""
     return float(number) if math.isfinite(number) else None
 
 

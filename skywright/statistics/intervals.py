@@ -19,14 +19,15 @@ from scipy.special import ndtri, stdtrit
 from skywright.statistics.estimate import Estimate, check_level, vector, weights_of
 
 
-def _t_interval(value: float, se: float, freedom: float, n: int, level: float) -> Estimate:
+def t_interval(value: float, se: float, freedom: float, n: int, level: float) -> Estimate:
+    """value ± se * t quantile with `freedom` degrees of freedom; infinite where there are none."""
     if not freedom > 0 or math.isnan(se):
         return Estimate(value, -math.inf, math.inf, math.nan, n)
     half = float(stdtrit(freedom, (1 + level) / 2)) * se
     return Estimate(value, value - half, value + half, se, n)
 
 
-def _welch(variances: Sequence[float], freedoms: Sequence[float]) -> float:
+def welch(variances: Sequence[float], freedoms: Sequence[float]) -> float:
     """Degrees of freedom of a sum of independent variances (Welch 1947, Satterthwaite 1946)."""
     if min(freedoms) < 1:
         return 0.0
@@ -63,7 +64,7 @@ def ratio_interval(
         residuals = np.bincount(index, weights=residuals).astype(np.float64)
     n = residuals.size
     se = math.sqrt(n / (n - 1) * float(residuals @ residuals)) / total if n > 1 else math.nan
-    return _t_interval(value, se, n - 1, n, level)
+    return t_interval(value, se, n - 1, n, level)
 
 
 def ratio_difference(
@@ -82,8 +83,8 @@ def ratio_difference(
     a = ratio_interval(numerators_a, denominators_a, clusters_a, level)
     b = ratio_interval(numerators_b, denominators_b, clusters_b, level)
     variances = [a.standard_error**2, b.standard_error**2]
-    freedom = _welch(variances, [a.n - 1, b.n - 1])
-    return _t_interval(a.value - b.value, math.sqrt(sum(variances)), freedom, a.n + b.n, level)
+    freedom = welch(variances, [a.n - 1, b.n - 1])
+    return t_interval(a.value - b.value, math.sqrt(sum(variances)), freedom, a.n + b.n, level)
 
 
 def paired_ratio_difference(
@@ -115,10 +116,10 @@ def mean_of(estimates: Sequence[Estimate], level: float = 0.95) -> Estimate:
         raise ValueError("the mean of no estimates does not exist")
     count = len(estimates)
     variances = [e.standard_error**2 for e in estimates]
-    return _t_interval(
+    return t_interval(
         sum(e.value for e in estimates) / count,
         math.sqrt(sum(variances)) / count,
-        _welch(variances, [e.n - 1 for e in estimates]),
+        welch(variances, [e.n - 1 for e in estimates]),
         sum(e.n for e in estimates),
         level,
     )

@@ -27,7 +27,7 @@ def test_it_agrees_with_the_closed_form_on_many_documents() -> None:
 
 
 def test_weights_are_multinomial() -> None:
-    weights = bootstrap._resampling_weights(np.random.default_rng(0), 4000, 5)
+    weights = bootstrap.resampling_weights(np.random.default_rng(0), 4000, 5)
     assert (weights.sum(axis=1) == 5).all()
     assert weights.mean(axis=0) == pytest.approx(np.ones(5), abs=0.06)
     assert weights.var(axis=0) == pytest.approx(np.full(5, 0.8), rel=0.1)  # n p (1 - p)
@@ -36,7 +36,7 @@ def test_weights_are_multinomial() -> None:
 def test_holding_fewer_weights_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     nats, size = documents(3, 40)
     whole = ratio_bootstrap(nats, size, draws=300)
-    monkeypatch.setattr(bootstrap, "_WEIGHTS_AT_ONCE", 40 * 7)
+    monkeypatch.setattr(bootstrap, "WEIGHTS_AT_ONCE", 40 * 7)
     parts = ratio_bootstrap(nats, size, draws=300)
     assert (parts.low, parts.high) == pytest.approx((whole.low, whole.high), rel=1e-12)
 
