@@ -12,6 +12,8 @@ from skywright.cli.shared import Json, Place, read_summary
 
 if TYPE_CHECKING:
     from skywright.evaluate.backends.options import BackendOptions
+    from skywright.evaluate.compare import ModelComparison
+    from skywright.evaluate.models import EvaluatedModel
 
 app = typer.Typer(help="Score models on held-out documents.", no_args_is_help=True)
 set_app = typer.Typer(help="Evaluation sets.", no_args_is_help=True)
@@ -127,7 +129,6 @@ def protocols(
     """Score models under every protocol; show how the ranking moves."""
     from skywright.engine.files import write_json
     from skywright.evaluate.differences import differences, headlines
-    from skywright.evaluate.models import EvaluatedModel
     from skywright.evaluate.protocols import PROTOCOLS, named
     from skywright.evaluate.reference import open_reference
     from skywright.evaluate.step import sets_by_domain
@@ -166,6 +167,103 @@ def protocols(
                 "last / first - 1": row["spread"],
             }
             for row in rows
+        ]
+    )
+
+
+@app.command(
+    epilog="Example: skywright eval compare base=runs/a/hf/step-1000 models/b"
+    " --sets examples/sets/zh_wiki --sets examples/sets/en_wiki --out comparison"
+)
+def compare(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL MODEL...", help="Two or more folders or GGUF files, or NAME=FOLDER."
+        ),
+    ],
+    sets: Annotated[list[Path], typer.Option("--sets", help="An evaluation set (repeatable).")],
+    out: Annotated[
+        Path, typer.Option(help="Where compare.json, both pages and the score store go.")
+    ],
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the reference tokenizer (default: the first model's)."),
+    ] = None,
+    max_chars: Annotated[int, typer.Option(min=1, help="Cut of a document.")] = 4096,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    noise_floor: Annotated[
+        float,
+        typer.Option(min=0, help="Smaller differences are not called: nats per reference token."),
+    ] = 0.0,
+    doctor: Annotated[bool, typer.Option(help="Check each model before its first score.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Rank models and compare every pair, with intervals; see where they differ, byte by byte."""
+    from skywright.evaluate.compare import compare as compare_models
+    from skywright.evaluate.protocols import Protocol
+    from skywright.evaluate.reference import open_reference
+    from skywright.sets import load
+
+    listed = [_named_model(text) for text in models]
+    with progress_bar(quiet=as_json) as progress:
+        found = compare_models(
+            listed,
+            [load(path) for path in sets],
+            Protocol(max_chars=max_chars),
+            open_reference(reference or Path(listed[0]["path"])),
+            out,
+            progress,
+            device=device,
+            dtype=dtype,
+            noise_floor=noise_floor,
+            examine=doctor,
+        )
+    if as_json:
+        show_json(found.as_json())
+        return
+    _show_comparison(found)
+    say(f"pages: {out / 'compare.html'}, {out / 'documents.html'}")
+
+
+def _named_model(text: str) -> EvaluatedModel:
+    """FOLDER, named after itself, or NAME=FOLDER."""
+    name, given, path = text.partition("=")
+    if not given or "/" in name:  # an equals sign within a path
+        name, path = Path(text).name, text
+    return {"name": name, "path": path, "tokens": 0, "segment": ""}
+
+
+def _show_comparison(found: ModelComparison) -> None:
+    from skywright.evaluate.compare.numbers import decimal, interval, ranks, value
+
+    show_table(
+        [
+            {
+                "ranks": ranks(row.macro.best_rank, row.macro.worst_rank),
+                "model": row.model,
+                "perplexity": value(row.macro.perplexity),
+                "95 %": interval(row.macro.perplexity),
+                "bits/byte": value(row.macro.bpb),
+                "bits/char": value(row.macro.bits_per_char),
+                **{domain: value(cell.perplexity) for domain, cell in row.domains.items()},
+            }
+            for row in found.rows
+        ]
+    )
+    show_table(
+        [
+            {
+                "a": pair.a,
+                "b": pair.b,
+                "a - b, nats": value(pair.joint.difference),
+                "95 %, all pairs": interval(pair.joint.difference),
+                "verdict": pair.verdict,
+                "detectable": decimal(pair.joint.detectable),
+                "domains": ", ".join(f"{w} in {n}" for w, n in pair.domains_won.items()),
+            }
+            for pair in found.pairs
         ]
     )
 
