@@ -179,11 +179,8 @@ class Spread:
         """Rows that every data rank runs, and how many of them at once."""
         rows = -(-samples // self._layout.data)
         at_once = min(micro_batch_rows or rows, rows)
-        if self._layout.pipeline > 1:
-            passes = -(-rows // at_once)
-            if samples % self._layout.data or rows % at_once:  # a segment's last, smaller step
-                passes = max(passes, self._layout.pipeline)
-            rows = passes * at_once
+        if self._layout.pipeline > 1:  # a segment's last, smaller step must fill the stages too
+            rows = at_once * max(-(-rows // at_once), self._layout.pipeline)
         return rows, at_once
 
     def backend(self, tokenizer: Tokenizer) -> Backend:

@@ -18,7 +18,7 @@ from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
 from skywright.model.config import ModelConfig
 from skywright.model.hf import TORCH_DTYPES
-from skywright.parallel.config import ParallelConfig, check
+from skywright.parallel.config import ParallelConfig, check, check_step
 from skywright.parallel.world import ALONE, World
 from skywright.sets import EvaluationSet
 from skywright.tokens.loader import Loader
@@ -78,6 +78,10 @@ def train(
     layout = layout or ParallelConfig(data=world.size)
     check(layout, model_config, world.size)
     check_layout(config.optimizer, layout.degrees())
+    for length in config.sequence_lengths:
+        rows = -(-(config.global_batch_tokens // length) // layout.data)
+        at_once = rows if config.micro_batch_tokens is None else config.micro_batch_tokens // length
+        check_step(layout, rows, length, min(rows, at_once))
     with _disk_errors_named(out):
         newest = world.on_first(lambda: checkpoint.latest(out / "checkpoints"))
         precision: str = resolve(config.precision, world.device.type)

@@ -12,7 +12,7 @@ from skywright.train.steps import Steps
 from tests.train.faults import Noisy, NotFinite
 from tests.train.small import SEGMENTS
 
-SPIKES = {"window_steps": 8, "sigmas": 8}
+SPIKES = {"window_steps": 8, "sigmas": 4.7}
 QUICK = {"sets": [], "export_at_segment_ends": False}
 BAD = 130  # a sample of step 17, whose eight are 128 to 135
 
