@@ -25,6 +25,7 @@ bench: $(READY)  ## measurements; each prints one line of JSON
 	$(BIN)/python -m benchmarks.laptop
 	$(BIN)/python -m benchmarks.tokens
 	$(BIN)/python -m benchmarks.model
+	$(BIN)/python -m benchmarks.train
 
 lock: ## write constraints.txt anew from the newest versions that fit pyproject.toml
 	$(PYTHON) scripts/lock.py > constraints.new && mv constraints.new constraints.txt

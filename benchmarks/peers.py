@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 LOCKS = Path(__file__).parent / "peers"
@@ -19,9 +20,11 @@ class Unavailable(Exception):  # noqa: N818 (a state of this machine, not a faul
     """The peer cannot be installed here; the message says why."""
 
 
-def interpreter(name: str) -> Path:
+def interpreter(name: str, beside_ours: bool = False) -> Path:
     """The Python of a peer's environment, which is made if it is missing or its lock has changed.
 
+    With `beside_ours` packages that the lock does not name are found in the environment that runs
+    this: so a peer has the very torch that we have, and it need not be installed twice.
     Raises `Unavailable` if a package cannot be installed.
     """
     lock, folder = LOCKS / f"{name}.txt", ENVIRONMENTS / name
@@ -37,5 +40,8 @@ def interpreter(name: str) -> Path:
         if done.returncode:
             reason = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
             raise Unavailable(f"{name}: {reason}")
+    if beside_ours:
+        (packages,) = folder.glob("lib/python*/site-packages")
+        (packages / "beside.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     ready.write_text(wanted)
     return python
