@@ -2,7 +2,7 @@
 
 Needs Pillow, which is no part of the project's environment: `pip install pillow`.
 
-    python scripts/picture.py runs/laptop-long/report/current/report.html docs/images/report.png
+python scripts/picture.py runs/laptop-long/report/current/report.html docs/images/report.png
 """
 
 from __future__ import annotations

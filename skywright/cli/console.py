@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skywright.engine.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from skywright.train.view import View
+    from skywright.train.watch import About
 
 PLAIN_EVERY_S = 5.0  # how often a pipe or log file gets a line
 
@@ -65,13 +69,59 @@ class _PlainLines:
             say(f"  {text}{share}")
 
 
+class _Steps:
+    """A `Progress` that is a `Watcher` too: a bar or lines, and a `View` while a model trains."""
+
+    def __init__(
+        self,
+        tell: Progress,
+        hide: Callable[[], None] = lambda: None,
+        show: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`hide` and `show` take what `tell` draws off the terminal and put it back."""
+        self._tell, self._hide, self._show = tell, hide, show
+        self._view: View | None = None
+
+    def __call__(self, done: float, total: float, text: str) -> None:
+        if self._view is None:
+            self._tell(done, total, text)
+
+    def begin(self, about: About) -> None:
+        from skywright.train.view import View  # with torch; whoever trains has it by now
+
+        self._hide()
+        self._view = View()
+        self._view.begin(about)
+
+    def step(self, line: Mapping[str, Any]) -> None:
+        if self._view is not None:
+            self._view.step(line)
+
+    def validation(self, line: Mapping[str, Any]) -> None:
+        if self._view is not None:
+            self._view.validation(line)
+
+    def continuations(self, line: Mapping[str, Any]) -> None:
+        if self._view is not None:
+            self._view.continuations(line)
+
+    def end(self) -> None:
+        if self._view is not None:
+            self._view.end()
+            self._view = None
+            self._show()
+
+
 @contextmanager
 def progress_bar(quiet: bool = False) -> Iterator[Progress]:
-    """A `Progress` for the length of the block; `quiet` makes it silent."""
+    """A `Progress` for the length of the block; `quiet` makes it silent.
+
+    While a model trains it gives way to a `skywright.train.view.View`.
+    """
     if quiet:
         yield silent
     elif not sys.stderr.isatty():
-        yield _PlainLines()
+        yield _Steps(_PlainLines())
     else:
         from rich import progress as bars
         from rich.console import Console
@@ -90,4 +140,4 @@ def progress_bar(quiet: bool = False) -> Iterator[Progress]:
             def update(done: float, total: float, text: str) -> None:
                 shown.update(task, completed=done, total=total or None, description=text)
 
-            yield update
+            yield _Steps(update, shown.stop, shown.start)

@@ -53,12 +53,12 @@ def train(
 ) -> dict[str, Any]:
     """Train through the whole plan in the folder `out`, going on from its newest checkpoint.
 
-    Writes `metrics.jsonl`, `validation.jsonl`, `checkpoints/step-*/`, `hf/step-*/` and, last,
-    `summary.json`, which is also returned. Stopped at any moment and called again it ends with
-    the same weights, to the bit, and the same journals but for the clock's `tokens_per_s`.
-    `initial` is a checkpoint or a Hugging Face folder that gives the weights of a new run; its
-    optimizer starts fresh. `sets` of purpose "domain" are scored, others passed over. If
-    `progress` is a `Watcher` too (`View` is one), it is told everything.
+    Writes `metrics.jsonl`, `validation.jsonl`, `continuations.jsonl`, `checkpoints/step-*/`,
+    `hf/step-*/` and, last, `summary.json`, which is also returned. Stopped at any moment and
+    called again it ends with the same weights, to the bit, and the same journals but for the
+    clock's `tokens_per_s`. `initial` is a checkpoint or a Hugging Face folder that gives the
+    weights of a new run; its optimizer starts fresh. `sets` of purpose "domain" are scored, others
+    passed over. If `progress` is a `Watcher` too (`View` is one), it is told everything.
 
     Of a `world` every process calls it with the same arguments but `progress`; the first one
     writes. `layout` says how the model is spread over them (default: over data ranks). A run may
@@ -116,6 +116,7 @@ def _to_the_end(run: Run, requests: Requests, progress: Progress) -> None:
         first = run.world.is_first
         metrics = opened.enter_context(Journal(run.out / "metrics.jsonl", done, first))
         validation = opened.enter_context(Journal(run.out / "validation.jsonl", done, first))
+        prompted = opened.enter_context(Journal(run.out / "continuations.jsonl", done, first))
         monitor = run.config.monitor if first else MonitorConfig()
         watching = opened.enter_context(watchers(monitor, progress, run.about, run.out))
         saver = opened.enter_context(run.saver)
@@ -131,6 +132,7 @@ def _to_the_end(run: Run, requests: Requests, progress: Progress) -> None:
                     run.roll_back(step, verdict.reason)
                     metrics.cut(run.standing.step)
                     validation.cut(run.standing.step)
+                    prompted.cut(run.standing.step)
                     break
                 if verdict.action == "skip" and first:
                     _log.warning("step %d is skipped: %s", step.number, verdict.reason)
@@ -139,7 +141,7 @@ def _to_the_end(run: Run, requests: Requests, progress: Progress) -> None:
                 loss = line["loss_nats"]
                 text = "no loss" if loss is None else f"loss {loss:.3f}"
                 progress(step.number, len(run.steps), text)
-                _periodic(run, step, requests, metrics, validation, watching, watchdog)
+                _periodic(run, step, requests, metrics, validation, prompted, watching, watchdog)
         saver.wait()
 
 
@@ -149,6 +151,7 @@ def _periodic(
     requests: Requests,
     metrics: Journal,
     validation: Journal,
+    prompted: Journal,
     watching: Watchers,
     watchdog: Watchdog,
 ) -> None:
@@ -162,11 +165,18 @@ def _periodic(
     if (end and config.export_at_segment_ends) or due(step, config.export_every):
         run.export(step)
         watchdog.beat()
+    saves = due(step, config.checkpoint_every) or due(step, config.keep_every)
+    if config.monitor.prompts and (end or saves):
+        line = run.continue_prompts(step)
+        if line is not None:
+            prompted.write(line)
+            watching.continuations(line)
+        watchdog.beat()
     stop, save = _agreed(run.world, *requests.take())
     asked = save or stop is not None
-    if end or asked or due(step, config.checkpoint_every) or due(step, config.keep_every):
-        metrics.sync()
-        validation.sync()
+    if end or asked or saves:
+        for journal in (metrics, validation, prompted):
+            journal.sync()
         run.save(step)
         watchdog.beat()
     if stop is not None:

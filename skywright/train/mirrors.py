@@ -14,6 +14,7 @@ from typing import Any
 
 from skywright.engine.files import stable_hash
 from skywright.errors import UserError
+from skywright.train.continuations import text_of
 from skywright.train.watch import About, MonitorConfig, Watcher
 
 _SCALARS = ("loss_nats", "lr", "grad_norm", "tokens_per_s", "mfu", "tokens")
@@ -50,6 +51,14 @@ def scalars(line: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
+def texts(line: Mapping[str, Any]) -> dict[str, str]:
+    """The continuations of a journal's line by name, each behind its prompt."""
+    return {
+        f"continuation/{number}": f"{found['prompt']}{text_of(found)}"
+        for number, found in enumerate(line["continuations"], 1)
+    }
+
+
 class TensorBoard:
     """Event files in a folder of the run."""
 
@@ -66,6 +75,12 @@ class TensorBoard:
             self._writer.add_scalar(name, value, global_step=line["step"])
 
     validation = step
+
+    def continuations(self, line: Mapping[str, Any]) -> None:
+        """Write the texts of a step, as they are: its pages would read them as Markdown."""
+        for name, text in texts(line).items():
+            indented = "\n".join(f"    {part}" for part in text.splitlines())
+            self._writer.add_text(name, indented, global_step=line["step"])
 
     def end(self) -> None:
         """Close the files."""
@@ -103,6 +118,10 @@ class Tracker:
         self._module.log(scalars(line), step=line["step"])
 
     validation = step
+
+    def continuations(self, line: Mapping[str, Any]) -> None:
+        """Send the texts of a step."""
+        self._module.log(texts(line), step=line["step"])
 
     def end(self) -> None:
         """Say that no more will come."""

@@ -28,6 +28,7 @@ from skywright.tokenizer import Tokenizer
 from skywright.tokens.loader import Batch, Loader
 from skywright.tokens.order import key_of
 from skywright.train.config import TrainConfig
+from skywright.train.continuations import Continuation, continuations
 from skywright.train.execution import Execution
 from skywright.train.export import export_verified
 from skywright.train.guard import Guard, Verdict, finite
@@ -250,6 +251,25 @@ class Run:
         )  # fmt: skip
         self.standing.seconds += time.perf_counter() - began
         return {**self._facts(step), "domains": self.standing.domains}
+
+    def continue_prompts(self, step: Step) -> dict[str, Any] | None:
+        """One line of continuations.jsonl, or None: see `_continuations`."""
+        began = time.perf_counter()
+        found = self.world.on_first(lambda: self._continuations(checkpoint.name_of(step.number)))
+        self.standing.seconds += time.perf_counter() - began
+        return None if found is None else {**self._facts(step), "continuations": found}
+
+    def _continuations(self, name: str) -> list[Continuation] | None:
+        """Of the model that trains; one that is spread over processes is whole only where it has
+        just been exported, and elsewhere says nothing."""
+        if isinstance(self.learner, Whole):
+            model = self.learner.model
+        elif any(row["name"] == name for row in self.standing.exports):
+            model = checkpoint.load_model(self.out / "hf" / name)
+        else:
+            return None
+        monitor = self.config.monitor
+        return continuations(model, self.tokenizer_folder, monitor.prompts, monitor.sampling)
 
     def export(self, step: Step) -> None:
         """A Hugging Face folder of the fp32 masters."""

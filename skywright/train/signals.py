@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,11 @@ from types import FrameType
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 SAVING = signal.SIGUSR1
+
+SAME_REQUEST_S = 5.0
+"""A signal to stop that follows another one so soon says the same again. A scheduler may signal
+every process of a job, and torchrun hands on to its processes what it gets: Slurm 22.05 with
+proctrack/linuxproc reached each process twice, up to a second apart."""
 
 
 class Stopped(SystemExit):
@@ -39,11 +45,12 @@ class Requests:
 def listening() -> Iterator[Requests]:
     """Requests while the block runs; then the former handlers are back.
 
-    SIGTERM, SIGINT and SIGUSR2 ask to save and stop, SIGUSR1 to save and go on. After the first
-    request to stop the former handlers are back too, so that a second one acts at once. Python
+    SIGTERM, SIGINT and SIGUSR2 ask to save and stop, SIGUSR1 to save and go on. A second request
+    to stop, `SAME_REQUEST_S` after the first or later, acts at once, as if nobody listened. Python
     gives signals to the main thread alone: in another one nothing is ever asked for.
     """
     requests = Requests()
+    first_s = 0.0  # of the monotonic clock
     if threading.current_thread() is not threading.main_thread():
         yield requests
         return
@@ -53,8 +60,13 @@ def listening() -> Iterator[Requests]:
         if asked is SAVING:
             requests.save = True
             return
-        requests.stop = asked
-        restore()
+        nonlocal first_s
+        if requests.stop is not None:
+            if time.monotonic() - first_s >= SAME_REQUEST_S:
+                restore()
+                signal.raise_signal(asked)
+            return
+        requests.stop, first_s = asked, time.monotonic()
         os.write(2, f"{asked.name}: saving and stopping after this step\n".encode())
 
     former = {number: signal.signal(number, note) for number in (*STOPPING, SAVING)}

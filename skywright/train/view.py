@@ -14,9 +14,10 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
+from skywright.train.continuations import in_one_line, text_of
 from skywright.train.utilisation import FORMULA, memory_bytes
 from skywright.train.watch import About
 
@@ -35,11 +36,15 @@ class View:
     def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
         self._console = console or Console(stderr=True)
         self._quiet = quiet
-        self._about: About | None = None
         self._live: Live | None = None
+        self._reset(None)
+
+    def _reset(self, about: About | None) -> None:
+        self._about, self._began = about, time.monotonic()
         self._line: Mapping[str, Any] = {}
         self._losses: deque[float] = deque(maxlen=_TREND_STEPS)
         self._domains: list[Mapping[str, Any]] = []
+        self._continuations: Mapping[str, Any] = {}
         self._skipped = 0
         self._told = 0.0
 
@@ -47,8 +52,8 @@ class View:
         """As a `Progress`: `step` says more."""
 
     def begin(self, about: About) -> None:
-        """Show the run from here on."""
-        self._about, self._began = about, time.monotonic()
+        """Show the run from here on, and nothing of one that was shown before."""
+        self._reset(about)
         if self._quiet:
             return
         if self._console.is_terminal:
@@ -82,6 +87,13 @@ class View:
         if self._live is None:
             losses = (f"{k} {row['nats_per_token']:.3f}" for k, row in line["domains"].items())
             self._print(f"step {line['step']} held out: {', '.join(losses)}")
+
+    def continuations(self, line: Mapping[str, Any]) -> None:
+        """Take a line of continuations."""
+        self._continuations = line
+        for found in line["continuations"]:
+            text = in_one_line(text_of(found))
+            self._print(f"step {line['step']} after {found['prompt']!r}: {text}")
 
     def end(self) -> None:
         """Leave the last picture standing."""
@@ -141,6 +153,8 @@ class View:
         ]
         if self._domains:
             parts.append(self._domain_table())
+        if self._continuations:
+            parts.append(self._continuation_table())
         parts.append(Text(self._convention(about), style="dim"))
         return Panel(Group(*parts), title=str(about.out))
 
@@ -153,6 +167,19 @@ class View:
             table.add_row(
                 name, f"{row['nats_per_token']:.3f}", f"{row['bpb']:.3f}", _number(change, "+.3f")
             )
+        return table
+
+    def _continuation_table(self) -> Table:
+        line = self._continuations
+        table = Table(
+            Column("prompt", no_wrap=True, max_width=30, style="dim"),
+            Column(f"goes on (step {line['step']:,})"),  # gives way where the terminal is narrow
+            box=None,
+            padding=(0, 2),
+        )
+        for found in line["continuations"]:
+            cells = (in_one_line(text) for text in (found["prompt"], text_of(found)))
+            table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells))
         return table
 
     def __enter__(self) -> View:

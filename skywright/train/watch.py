@@ -1,7 +1,7 @@
 """Who is told how a run goes: a live view, lines, and mirrors of its journals elsewhere.
 
-`metrics.jsonl` and `validation.jsonl` are always written; all here is beside them, and off unless
-it is asked for.
+The journals themselves are always written; all here is beside them, and off unless it is asked
+for.
 """
 
 from __future__ import annotations
@@ -12,17 +12,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from skywright.config import Config
 from skywright.engine.progress import Progress
+from skywright.model.generate import SamplingConfig
+
+PROMPTS = ["中国的首都是", "春天来了，", "The capital of France is", "Once upon a time"]
 
 
 class MonitorConfig(Config):
-    """Mirrors of the journals, and what utilisation is measured against.
+    """Prompts, mirrors of the journals, and what utilisation is measured against.
 
     Nothing here changes what is trained, so it is no part of what names a run.
     """
+
+    prompts: list[str] = Field(
+        default=PROMPTS, description="texts that the model goes on from at each checkpoint"
+    )
+    continuation_tokens: int = Field(default=32, ge=1, description="of each; at most as many")
+    continuation_temperature: float = Field(
+        default=0.0, ge=0, description="0: the likeliest token each time; else drawn, by one seed"
+    )
 
     tensorboard: bool = Field(default=False, description="event files in the run's tensorboard/")
     wandb: str | None = Field(default=None, description="project of Weights & Biases")
@@ -30,6 +41,21 @@ class MonitorConfig(Config):
     peak_flops: float | None = Field(
         default=None, gt=0, description="the machine's FLOP/s for MFU; None: measured at the start"
     )
+
+    @field_validator("prompts")
+    @classmethod
+    def _are_text(cls, prompts: list[str]) -> list[str]:
+        for prompt in prompts:
+            if any("\ud800" <= char <= "\udfff" for char in prompt):
+                raise ValueError(f"{prompt!r} holds half of a surrogate pair; repair it")
+        return prompts
+
+    @property
+    def sampling(self) -> SamplingConfig:
+        """How continuations are made."""
+        return SamplingConfig(
+            tokens=self.continuation_tokens, temperature=self.continuation_temperature
+        )
 
 
 @dataclass(frozen=True)
@@ -61,6 +87,9 @@ class Watcher(Protocol):
     def validation(self, line: Mapping[str, Any]) -> None:
         """A line of validation.jsonl."""
 
+    def continuations(self, line: Mapping[str, Any]) -> None:
+        """A line of continuations.jsonl."""
+
     def end(self) -> None:
         """Training is over, or was stopped."""
 
@@ -90,6 +119,11 @@ class Watchers:
         """Tell a line of validation.jsonl."""
         for watcher in self._watching:
             watcher.validation(line)
+
+    def continuations(self, line: Mapping[str, Any]) -> None:
+        """Tell a line of continuations.jsonl."""
+        for watcher in self._watching:
+            watcher.continuations(line)
 
     def end(self) -> None:
         """Tell that it is over."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -34,6 +38,24 @@ def run(workdir: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command(workdir, *more), cwd=ROOT, capture_output=True, text=True, check=False
     )
+
+
+def in_terminal(arguments: list[str]) -> tuple[int, str]:
+    """Exit status, and all that a command writes to a terminal of 50 lines, 110 columns."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 110, 0, 0))
+    process = subprocess.Popen(
+        arguments, cwd=ROOT, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm"}
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 65536):
+            shown += part
+    except OSError:  # how Linux says that the other end is closed
+        pass
+    os.close(ours)
+    return process.wait(), shown.decode(errors="replace")
 
 
 def current(workdir: Path, step: str) -> Path:
@@ -84,6 +106,42 @@ def test_running_again_does_nothing(calm: tuple[Path, float]) -> None:
     again = run(workdir, "--json")
     assert [step["skipped"] for step in json.loads(again.stdout)] == [True] * len(STEPS)
     assert stamps == {p: p.stat().st_mtime_ns for p in workdir.glob("*/*/step.json")}
+
+
+def test_training_is_a_live_picture_on_a_terminal_and_what_follows_a_bar_again(
+    calm: tuple[Path, float], tmp_path: Path
+) -> None:
+    # The study trains a branch and scores it.
+    workdir = tmp_path / "run"
+    shutil.copytree(calm[0], workdir, symlinks=True)
+    status, shown = in_terminal(command(workdir, "--only", "study", "--set", "study.seed=9"))
+    assert status == 0, shown
+    ended = shown.rindex("╰")
+    picture = shown[shown.rindex("╭") : ended]
+    for part in ("8/8", "tokens/s", "MFU = ", "GiB", "left", "goes on (step 8)"):
+        assert part in picture
+    assert "measure" in shown[ended:], "the bar of what comes after training"
+    assert "study" in shown.splitlines()[-1]
+
+
+def test_training_is_lines_where_there_is_no_terminal(
+    calm: tuple[Path, float], tmp_path: Path
+) -> None:
+    workdir = tmp_path / "run"
+    shutil.copytree(calm[0], workdir, symlinks=True)
+    done = run(workdir, "--only", "train", "--set", "train.seed=9")
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stderr
+    for part in (
+        "MFU = ",
+        "step 32/32",
+        "step 32 held out: ",
+        "step 32 after 'Once upon a time': ",
+    ):
+        assert part in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("train ")
+    journal = current(workdir, "train") / "continuations.jsonl"
+    assert journal.read_text(encoding="utf-8").count("\n") == 8
 
 
 def test_ledger_rows_are_input_records_and_why_answers(calm: tuple[Path, float]) -> None:

@@ -60,8 +60,8 @@ def kill_when(process, condition):
 
 def results(out):
     journals = {}
-    for name in ("metrics.jsonl", "validation.jsonl"):
-        lines = [json.loads(line) for line in (out / name).read_text().splitlines()]
+    for name in ("metrics.jsonl", "validation.jsonl", "continuations.jsonl"):
+        lines = [json.loads(line) for line in (out / name).read_text().split("\n")[:-1]]
         journals[name] = [{k: v for k, v in x.items() if k != "tokens_per_s"} for x in lines]
     summary = read_json(out / "summary.json")
     del summary["seconds"]  # the clock

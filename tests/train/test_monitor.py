@@ -36,7 +36,8 @@ def watched(small: Small, out, watcher, sets=True, **changes):
 
 
 def lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    # Not str.splitlines, which cuts at characters that a text may hold.
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
 
 
 def test_a_journal_is_cut_to_the_checkpoint_and_what_is_cut_is_kept_aside(tmp_path):
@@ -94,6 +95,9 @@ class Recorder:
     def validation(self, line):
         self.told.append(("validation", line))
 
+    def continuations(self, line):
+        self.told.append(("continuations", line))
+
     def end(self):
         self.told.append(("end", None))
 
@@ -109,9 +113,10 @@ def test_a_watcher_is_told_what_the_journals_hold_and_the_utilisation(small, tmp
     assert [{k: v for k, v in line.items() if k != "mfu"} for line in told] == journal
     operations = flops_per_token(MODEL, 32, "causal")
     assert told[5]["mfu"] == pytest.approx(told[5]["tokens_per_s"] * operations / 1e12)
-    assert [line for kind, line in recorder.told if kind == "validation"] == lines(
-        tmp_path / "run" / "validation.jsonl"
-    )
+    for name in ("validation", "continuations"):
+        told = [line for kind, line in recorder.told if kind == name]
+        assert told == lines(tmp_path / "run" / f"{name}.jsonl")
+        assert told
 
 
 def test_the_formula_of_the_utilisation_is_the_one_that_is_printed():
@@ -156,6 +161,7 @@ def test_elsewhere_than_on_a_terminal_lines_are_printed_and_no_escapes(small, tm
     assert "\x1b" not in text
     assert "MFU = (6 (body + head) + 6 layers width T) tokens/s / peak; peak 1,000 GFLOP/s" in text
     assert "step 41 held out: held_out " in text
+    assert "step 41 after 'The capital of France is': " in text
     last = text.splitlines()[-1]
     for part in ("step 41/41", "segment two", "tokens 10,240", "loss ", "MFU ", "memory ", "left"):
         assert part in last
@@ -174,9 +180,35 @@ def test_on_a_terminal_the_picture_shows_losses_domains_and_speed(small, tmp_pat
         "nats/token",
         "▁",
         "█",
+        "The capital of France is",
+        "goes on (step 41)",
         "peak 1,000 GFLOP/s",
     ):
         assert part in last
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_a_model_says_does_not_steer_the_terminal(small, tmp_path, monkeypatch, terminal):
+    said = [{"prompt": "a\x1b[2J", "text": "b\r\x1b]0;title\x07\u202ec"}]
+    monkeypatch.setattr("skywright.train.run.continuations", lambda *_: said)
+    text = seen(small, tmp_path / "run", terminal=terminal, sets=False)
+    assert "b ]0;title c" in text
+    for code in ("\x1b[2J", "\x1b]", "\x07", "\u202e"):
+        assert code not in text
+
+
+def test_a_view_that_is_used_again_shows_nothing_of_the_run_before(small, tmp_path):
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=110)
+    with View(console) as view:
+        watched(small, tmp_path / "first", view)
+        assert "held_out" in stream.getvalue()
+        before = len(stream.getvalue())
+        watched(small, tmp_path / "second", view, sets=False, monitor={"prompts": []})
+    later = stream.getvalue()[before:]
+    assert "41/41" in later
+    assert "held_out" not in later
+    assert "goes on" not in later
 
 
 def test_a_skipped_step_is_told_at_once(small, tmp_path):
@@ -234,6 +266,12 @@ def test_a_tracking_service_is_sent_the_journals_numbers(small, tmp_path, monkey
     assert [call[2]["loss_nats"] for call in sent] == [row["loss_nats"] for row in journal]
     domains = [call for call in calls if "domain/held_out/bpb" in str(call)]
     assert len(domains) == len(lines(out / "validation.jsonl"))
+    texts = [call[2] for call in calls if call[0] == "log" and "continuation/4" in call[2]]
+    said = [line["continuations"] for line in lines(out / "continuations.jsonl")]
+    assert texts == [
+        {f"continuation/{i}": row["prompt"] + row["text"] for i, row in enumerate(rows, 1)}
+        for rows in said
+    ]
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "trackio"])
@@ -254,6 +292,9 @@ def test_tensorboard_gets_event_files(small, tmp_path):
     events = reader.EventAccumulator(str(out / "tensorboard"))
     events.Reload()
     assert [event.step for event in events.Scalars("loss_nats")] == list(range(1, 42))
+    (text,) = events.Tensors("continuation/1/text_summary")[-1].tensor_proto.string_val
+    row = lines(out / "continuations.jsonl")[-1]["continuations"][0]
+    assert "".join(text.decode().split()) == "".join((row["prompt"] + row["text"]).split())
 
 
 def test_what_watches_a_run_is_no_part_of_what_names_it():

@@ -20,11 +20,14 @@ from skywright.model.decoder import Decoder, initial_weight
 from skywright.parallel.config import ParallelConfig
 from skywright.parallel.world import of_group
 from skywright.tokenizer import Tokenizer
+from skywright.train import MonitorConfig
+from skywright.train.continuations import continuations
 from skywright.train.learner import Spread
 from skywright.train.optimizer import OptimizerConfig
 from tests.parallel.processes import run
 from tests.train.faults import At
 from tests.train.small import MODEL, SEGMENTS, Small
+from tests.train.test_continuations import lines
 from tests.train.test_train import journal
 
 UNTIED = MODEL.model_copy(update={"tie_embeddings": False, "layers": 4})
@@ -90,6 +93,14 @@ def assert_same_run(out: Path, alone: Path) -> None:
         ours = load_model(out / export["path"]).state_dict()
         for name, tensor in load_model(alone / export["path"]).state_dict().items():
             torch.testing.assert_close(ours[name], tensor, rtol=1e-3, atol=1e-4)
+    # Whoever trains in fp32 says what its export says; spread over processes, only where it is one.
+    said = {line["step"]: line["continuations"] for line in lines(out)}
+    monitor = MonitorConfig()
+    for export in exports:
+        folder = out / export["path"]
+        model = load_model(folder)
+        wanted = continuations(model, folder, monitor.prompts, monitor.sampling)
+        assert said[export["step"]] == wanted
 
 
 TWO = [{"data": 2}, {"pipeline": 2}]

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from skywright import checkpoint
 from skywright.engine.files import read_json
 from skywright.errors import UserError
-from skywright.train import HANG_EXIT, Stopped
+from skywright.train import HANG_EXIT, Stopped, signals
 from tests.train.faults import At
 from tests.train.small import TRAIN
 
@@ -68,6 +69,31 @@ def test_a_signal_saves_after_the_step_and_the_run_goes_on_as_if_nothing_was(
     assert not (out / "summary.json").exists()
     again = small.train(out, **QUICK)
     assert again["weights_sha256"] == read_json(finished / "summary.json")["weights_sha256"]
+
+
+def test_a_signal_that_comes_twice_at_once_is_one_request(small, finished, tmp_path):
+    # As from Slurm and, through torchrun, once more.
+    def twice():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.05)  # Python has noted the first one
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    out = tmp_path / "run"
+    with pytest.raises(Stopped):
+        small.train(out, loader_wrapper=lambda x: At(x, 150, twice), **QUICK)
+    again = small.train(out, **QUICK)
+    assert again["weights_sha256"] == read_json(finished / "summary.json")["weights_sha256"]
+
+
+def test_a_second_signal_later_acts_at_once(monkeypatch):
+    monkeypatch.setattr(signals, "SAME_REQUEST_S", 0.0)
+    handler = signal.getsignal(signal.SIGINT)
+    with signals.listening() as requests:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert requests.take() == (signal.SIGINT, False)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_usr1_saves_and_training_goes_on(small, finished, tmp_path):
