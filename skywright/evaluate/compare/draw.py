@@ -19,7 +19,7 @@ SERIES = (
 )  # fmt: skip
 """The Okabe-Ito colours (Okabe and Ito, "Color Universal Design", 2008) and two of Tol's."""
 DASHES = ("", "6 3", "2 3")  # when the colours start again
-LABEL_CHARS = 30
+LABEL_CHARS = 27
 
 
 def _element(name: str, content: str | Markup = "", **attributes: object) -> Markup:
@@ -107,7 +107,7 @@ def _is_drawable(low: float, high: float, log: bool) -> bool:
 def standings(rows: Sequence[Row]) -> Markup:
     """A dot and two intervals a model: its perplexity over domains, lowest on top.
 
-    Thick: its own 95 % interval; thin: that which holds for all models at once. The axis is
+    Band: its own interval; line with ends: that which holds for all models at once. The axis is
     logarithmic, as the average is geometric.
     """
     left, right, top, step = 220.0, WIDTH - 150.0, 14.0, 30.0
@@ -124,12 +124,14 @@ def standings(rows: Sequence[Row]) -> Markup:
     for place, row in enumerate(rows):
         y, cell = top + step * (place + 0.5), row.macro
         parts.append(_text(left - 12, y + 4.5, row.model, "end"))
-        for estimate, colour, width in (
-            (cell.simultaneous, PALE, 3), (cell.perplexity, SERIES[0], 5),
-        ):  # fmt: skip
-            _, low, high = bounds(estimate)
-            if _is_drawable(low, high, True):
-                parts.append(_line(axis.at(low), y, axis.at(high), y, colour, width))
+        _, low, high = bounds(cell.perplexity)
+        if _is_drawable(low, high, True):
+            parts.append(_line(axis.at(low), y, axis.at(high), y, PALE, 10))
+        _, low, high = bounds(cell.simultaneous)
+        if _is_drawable(low, high, True):
+            parts.append(_line(axis.at(low), y, axis.at(high), y, SERIES[0], 1.5))
+            for end in (axis.at(low), axis.at(high)):
+                parts.append(_line(end, y - 5, end, y + 5, SERIES[0], 1.5))
         x = axis.at(cell.perplexity.value)
         parts.append(_element("circle", cx=x, cy=y, r=5, fill=INK))
         words = f"{value(cell.perplexity)} · rank {ranks(cell.best_rank, cell.worst_rank)}"
@@ -145,7 +147,7 @@ def standings(rows: Sequence[Row]) -> Markup:
 
 def positions(rows: Sequence[Position], models: Sequence[str]) -> Markup:
     """Bits per byte by range of places, a line a model, with 95 % intervals."""
-    left, right, top, height = 64.0, WIDTH - 20.0, 12.0, 260.0
+    left, right, top, height = 64.0, WIDTH - 20.0, 24.0, 260.0
     found = {model: [bounds(row.bpb[model]) for row in rows] for model in models}
     every = [numbers for line in found.values() for numbers in line]
     numbers = [v for v, _, _ in every]
@@ -166,8 +168,7 @@ def positions(rows: Sequence[Position], models: Sequence[str]) -> Markup:
     for number, model in enumerate(models):
         shift = (number - (len(models) - 1) / 2) * min(10.0, 0.6 * room / len(models))
         parts += _curve(found[model], [c + shift for c in centres], axis, number)
-    words = "bits per byte"
-    parts.append(_text(left, top - 2, words, "end", fill=SOFT, font_size=11))
+    parts.append(_text(0, 12, "bits per byte", fill=SOFT, font_size=12))
     legend, bottom = _legend(models, left, top + height + 58)
     return _picture(bottom, "Bits per byte by place in the document", [*parts, *legend])
 
