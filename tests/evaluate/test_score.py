@@ -141,7 +141,7 @@ def test_weights_that_give_nan_are_refused(tmp_path: Path, tokenizer: Tokenizer)
     weights = load_file(folder / "model.safetensors")
     weights["model.norm.weight"][0] = float("nan")
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(UserError, match=r"document [0-9a-f]{32}: .* no number"):
+    with pytest.raises(UserError, match=r"holds values that are no number"):
         score(HFBackend(folder), make(TEXTS[:1]), Protocol(), tokenizer)
 
 
