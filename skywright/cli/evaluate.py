@@ -52,9 +52,21 @@ def score(
         Path | None,
         typer.Option(help="Folder of the reference tokenizer (default: the model's own)."),
     ] = None,
-    max_chars: Annotated[int, typer.Option(min=1, help="Cut of a document.")] = 4096,
+    protocol: Annotated[
+        str, typer.Option(help="skywright, skywork2023, lm-eval, uncheatable or llm-compression.")
+    ] = "skywright",
+    max_chars: Annotated[
+        int, typer.Option(min=1, help="Cut of a document in our own protocol.")
+    ] = 4096,
+    window_tokens: Annotated[
+        int | None, typer.Option(min=6, help="Longest window, instead of the protocol's own.")
+    ] = None,
+    tokens: Annotated[bool, typer.Option(help="Keep the loss of every token.")] = False,
     device: Device = "cpu",
     dtype: Dtype = "float32",
+    batch_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Padded tokens in a batch: more for a GPU.")
+    ] = None,
     tokenizer: TokenizerFolder = None,
     trust_remote_code: TrustRemoteCode = False,
     context_tokens: ContextTokens = None,
@@ -65,29 +77,97 @@ def score(
     """Score a model on evaluation sets; what was scored before is not scored again."""
     from skywright.evaluate import EvaluateConfig, run
     from skywright.evaluate.config import BATCH_TOKENS
+    from skywright.evaluate.reference import open_reference
     from skywright.sets import load
-    from skywright.tokenizer import Tokenizer
 
     options = _options(tokenizer, trust_remote_code, context_tokens, concurrency)
     served = "://" in model
     name = model.rpartition("#")[2] if served else Path(model).name
+    config = EvaluateConfig(
+        protocol=protocol,
+        max_chars=max_chars,
+        window_tokens=window_tokens,
+        tokens=tokens,
+        device=device,
+        dtype=dtype,
+        batch_tokens=batch_tokens or (_SERVER_BATCH_TOKENS if served else BATCH_TOKENS),
+    )
     with progress_bar(quiet=as_json) as progress:
         summary = run(
-            EvaluateConfig(
-                max_chars=max_chars,
-                device=device,
-                dtype=dtype,
-                batch_tokens=_SERVER_BATCH_TOKENS if served else BATCH_TOKENS,
-            ),
+            config,
             [{"name": name, "path": model, "tokens": 0, "segment": ""}],
             [load(path) for path in sets],
-            Tokenizer.load(reference or tokenizer or Path(model)),
+            open_reference(reference or tokenizer or Path(model)),
             out,
             progress,
             options=options,
             examine=doctor,
         )
     _show(summary, as_json)
+
+
+@app.command(
+    epilog="Example: skywright eval protocols model-a model-b --set examples/sets/zh_wiki --out o"
+)
+def protocols(
+    models: Annotated[list[Path], typer.Argument(help="Folders of two or more models.")],
+    sets: Annotated[list[Path], typer.Option("--set", help="An evaluation set (repeatable).")],
+    out: Annotated[Path, typer.Option(help="Where differences.json and the score store go.")],
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the reference tokenizer (default: the first model's)."),
+    ] = None,
+    window_tokens: Annotated[
+        int | None, typer.Option(min=6, help="Longest window in every protocol.")
+    ] = None,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    as_json: Json = False,
+) -> None:
+    """Score models under every protocol; show how the ranking moves."""
+    from skywright.engine.files import write_json
+    from skywright.evaluate.differences import differences, headlines
+    from skywright.evaluate.models import EvaluatedModel
+    from skywright.evaluate.protocols import PROTOCOLS, named
+    from skywright.evaluate.reference import open_reference
+    from skywright.evaluate.step import sets_by_domain
+    from skywright.evaluate.store import Store
+    from skywright.sets import load
+
+    listed: list[EvaluatedModel] = [
+        {"name": path.name, "path": str(path), "tokens": 0, "segment": ""} for path in models
+    ]
+    with progress_bar(quiet=as_json) as progress:
+        found = headlines(
+            listed,
+            sets_by_domain([load(path) for path in sets]),
+            [named(name, window_tokens=window_tokens) for name in PROTOCOLS],
+            open_reference(reference or models[0]),
+            Store(out / "store"),
+            progress,
+            device=device,
+            dtype=dtype,
+        )
+    rows = differences(found)
+    write_json(out / "differences.json", rows)
+    if as_json:
+        show_json(rows)
+        return
+    show_table(
+        [
+            {
+                "protocol": row["protocol"],
+                **{
+                    model: f"{value:.4g} ({row['ranks'][model]})"
+                    for model, value in row["values"].items()
+                },
+                "ranks moved": row["moved"],
+                "Kendall tau": row["kendall_tau"],
+                "last / first - 1": row["spread"],
+            }
+            for row in rows
+        ]
+    )
 
 
 @app.command("doctor", epilog="Example: skywright eval doctor path/to/model examples/sets/zh_wiki")
@@ -162,6 +242,11 @@ def _show(summary: dict[str, Any], as_json: bool) -> None:
     if as_json:
         show_json(summary)
         return
+    unit = summary.get("headline_unit", "bits per byte")
+
+    def emulated(row: dict[str, Any]) -> dict[str, Any]:
+        return {} if unit == "bits per byte" else {unit: row.get("headline")}
+
     show_table(
         [
             {
@@ -172,6 +257,7 @@ def _show(summary: dict[str, Any], as_json: bool) -> None:
                 "low": row["perplexity"]["low"],
                 "high": row["perplexity"]["high"],
                 "bits/byte": row["bpb"]["value"],
+                **emulated(row),
             }
             for row in summary["rows"]
         ]

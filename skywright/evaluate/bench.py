@@ -11,8 +11,8 @@ import pyarrow as pa
 from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
 from skywright.evaluate.backends import Backend
+from skywright.evaluate.batches import batched_nll, check_ids
 from skywright.evaluate.config import BATCH_TOKENS
-from skywright.evaluate.score import batched_nll, check_ids
 from skywright.statistics import Estimate, proportion_interval
 
 ANSWERS = pa.schema(
@@ -69,7 +69,7 @@ def answer_items(
         if len(set(item.options)) < len(item.options):
             raise UserError(f"item {item.id}: two options are the same; leave one out")
         texts = [item.context, *(item.context + option for option in item.options)]
-        encoded = [np.concatenate([start, backend.encode(text)]) for text in texts]
+        encoded = [np.concatenate([start, backend.encode(text).ids]) for text in texts]
         first = _shared_prefix(encoded)
         for ids in encoded[1:]:
             check_ids(ids, backend, f"item {item.id}")

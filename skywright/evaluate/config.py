@@ -17,12 +17,19 @@ Measured on one core, 6M parameters, windows of 256: 4,650 tokens/s; 4,320 with 
 class EvaluateConfig(Config):
     """What the evaluate step scores, and how."""
 
-    max_chars: int | None = Field(default=4096, ge=1, description="cut of a document; None: whole")
+    protocol: str = Field(default="skywright", description="a name of protocols.PROTOCOLS")
+    max_chars: int | None = Field(
+        default=4096, ge=1, description="cut of a document in our own protocol; None: whole"
+    )
+    window_tokens: int | None = Field(
+        default=None, ge=6, description="longest window, instead of the protocol's own"
+    )
     checkpoints: Literal["all"] | list[str] = Field(
         default="all", description="'first', 'last', 'segment:NAME' (its last), or names"
     )
     bootstrap_draws: int = Field(default=2000, ge=100)
     seed: int = 0
+    tokens: bool = Field(default=False, description="keep the loss of every token in the store")
     batch_tokens: int = Field(default=BATCH_TOKENS, ge=1)
     device: str = "cpu"
     dtype: str = "float32"

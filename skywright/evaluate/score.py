@@ -3,137 +3,115 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol as Shape
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
+from skywright.evaluate.alignment import losses_by_byte
 from skywright.evaluate.backends import Backend
+from skywright.evaluate.batches import batched_nll
 from skywright.evaluate.config import BATCH_TOKENS
-from skywright.evaluate.protocols import (
-    Protocol,
-    context_of,
-    cut_text,
-    make_windows,
-    protocol_hash,
-    protocol_record,
-)
-from skywright.evaluate.store import SCORES, Store
+from skywright.evaluate.prepare import Prepared, PreparedDocument, ReferenceTokenizer, prepare
+from skywright.evaluate.protocols import ScoringProtocol, Window, protocol_hash, protocol_record
+from skywright.evaluate.store import POSITIONS_BYTES, SCORES, TOKENS, Parts, Store
 from skywright.sets import EvaluationSet
 
-
-class ReferenceTokenizer(Shape):
-    """The pinned tokenizer whose tokens are the unit of loss, for every model."""
-
-    @property
-    def fingerprint(self) -> str: ...
-
-    def encode(self, text: str) -> np.ndarray:
-        """Token ids of the text, no start or end token."""
-        ...
+__all__ = ["ReferenceTokenizer", "prepare", "score", "score_prepared"]
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A set, cut and tokenised for one model under one protocol."""
-
-    set_name: str
-    domain: str
-    doc_ids: tuple[str, ...]
-    windows: tuple[np.ndarray, ...]
-    first_scored: tuple[int, ...]
-    document_of: np.ndarray  # document index of each window
-    tokens: np.ndarray
-    reference_tokens: np.ndarray
-    bytes: np.ndarray
-    chars: np.ndarray
+def _by_position(losses: np.ndarray, byte_ends: np.ndarray) -> list[float]:
+    """Sums of the losses of a text's bytes, between the bounds of POSITIONS_BYTES."""
+    upto = np.concatenate([[0.0], np.cumsum(losses_by_byte(losses, byte_ends))])
+    bounds = np.minimum([*POSITIONS_BYTES, len(upto) - 1], len(upto) - 1)
+    return np.diff(upto[bounds]).tolist()
 
 
-def token_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Indices in batches: longest first, padded size at most `batch_tokens` (or one window).
-
-    Sorting keeps padding near nothing; longest first shows at once if memory is too small.
-    """
-    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
-    batches: list[list[int]] = []
-    for index in order:
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= batch_tokens:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches
-
-
-def check_ids(ids: np.ndarray, backend: Backend, where: str) -> None:
-    """Raise `UserError` if the tokenizer gives an id that the model has no row for."""
-    if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < backend.vocab_size:
-        raise UserError(
-            f"{where}: the tokenizer gives id {int(ids.max())}, but the model knows"
-            f" {backend.vocab_size} tokens; tokenizer and weights are not of one model"
-        )
+def _windows(prepared: Prepared, documents: Sequence[PreparedDocument]) -> list[Window]:
+    """Windows of these documents; `at` counts on through the tokens of all of them."""
+    every = [document.encoding.ids for document in documents]
+    texts = [np.concatenate(every)] if prepared.protocol.joins_documents else every
+    made: list[Window] = []
+    before = 0
+    for ids in texts:
+        made += [
+            window._replace(at=window.at + before)
+            for window in prepared.protocol.windows(ids, prepared.terms)
+        ]
+        before += len(ids)
+    return made
 
 
-def batched_nll(
+def _row(
+    prepared: Prepared, document: PreparedDocument, losses: np.ndarray, windows: int, tokens: bool
+) -> dict[str, Any]:
+    """A document's row; losses (tokens,) are NaN where the protocol scores nothing."""
+    scored = ~np.isnan(losses)
+    first = losses[document.first_token]
+    row = {
+        "doc_id": document.id,
+        "domain": prepared.domain,
+        "nll_nats": float(losses[scored].sum(dtype=np.float64)),
+        "first_token_nll_nats": None if np.isnan(first) else float(first),
+        "tokens": document.text_tokens,
+        "scored_tokens": int(scored.sum()),
+        "reference_tokens": document.reference_tokens,
+        "bytes": document.bytes,
+        "chars": document.chars,
+        "windows": windows,
+        "flags": [*document.flags, *(["windowed"] if windows > 1 else [])],
+        "position_nll_nats": _by_position(losses, document.encoding.byte_ends),
+    }
+    if tokens:
+        row |= {
+            "ids": document.encoding.ids,
+            "logp": -losses,
+            "byte_ends": document.encoding.byte_ends,
+        }
+    return row
+
+
+def _score_documents(
     backend: Backend,
-    windows: Sequence[np.ndarray],
-    first_scored: Sequence[int],
-    batch_tokens: int = BATCH_TOKENS,
-    progress: Progress = silent,
-    text: str = "score",
-) -> list[np.ndarray]:
-    """Token losses of any number of windows, in their order; see `Backend.token_nll`."""
-    results: list[np.ndarray] = [np.empty(0, dtype=np.float32)] * len(windows)
-    total = sum(len(window) for window in windows)
-    done = 0
-    for batch in token_batches([len(window) for window in windows], batch_tokens):
-        losses = backend.token_nll([windows[i] for i in batch], [first_scored[i] for i in batch])
-        for index, loss in zip(batch, losses, strict=True):
-            results[index] = loss
-        done += sum(len(windows[i]) for i in batch)
-        progress(done, total, text)
-    return results
-
-
-def prepare(
-    backend: Backend,
-    evaluation_set: EvaluationSet,
-    protocol: Protocol,
-    reference: ReferenceTokenizer,
-) -> Prepared:
-    """Cut and tokenise a set.
-
-    Raises `UserError` for a document without tokens and for ids that the model does not know.
-    """
-    check_ids(np.asarray([backend.start_token_id]), backend, "start token")
-    context = context_of(protocol, backend)
-    windows: list[np.ndarray] = []
-    first_scored: list[int] = []
-    document_of: list[int] = []
-    sizes = np.empty((4, len(evaluation_set.documents)), dtype=np.int64)
-    for index, document in enumerate(evaluation_set.documents):
-        where = f"set {evaluation_set.name}, document {document.id}"
-        text = cut_text(document.text, protocol.max_chars)
-        ids, reference_ids = backend.encode(text), reference.encode(text)
-        if not text.strip() or len(ids) == 0 or len(reference_ids) == 0:
-            raise UserError(f"{where}, text: nothing to score; leave the document out of the set")
-        check_ids(ids, backend, where)
-        made, first = make_windows(ids, backend.start_token_id, context, protocol.overlap)
-        windows += made
-        first_scored += first
-        document_of += [index] * len(made)
-        sizes[:, index] = len(ids), len(reference_ids), len(text.encode()), len(text)
-    return Prepared(
-        evaluation_set.name,
-        evaluation_set.domain,
-        tuple(document.id for document in evaluation_set.documents),
-        tuple(windows),
-        tuple(first_scored),
-        np.asarray(document_of),
-        *sizes,
+    prepared: Prepared,
+    documents: Sequence[PreparedDocument],
+    batch_tokens: int,
+    tokens: bool,
+    progress: Progress,
+) -> pa.Table:
+    windows = _windows(prepared, documents)
+    found = batched_nll(
+        backend,
+        [window.ids for window in windows],
+        [window.first_scored for window in windows],
+        batch_tokens,
+        progress,
+        f"score {prepared.set_name}",
     )
+    ends = np.cumsum([len(document.encoding.ids) for document in documents])
+    losses = np.full(ends[-1], np.nan, dtype=np.float32)
+    counts = np.zeros(len(documents), dtype=np.int64)
+    for window, part in zip(windows, found, strict=True):
+        losses[window.at : window.at + len(part)] = part
+        touched = np.searchsorted(ends, [window.at, window.at + len(part) - 1], side="right")
+        counts[touched[0] : touched[1] + 1] += 1
+        if not np.isfinite(part).all():
+            at = window.at + int(np.flatnonzero(~np.isfinite(part))[0])
+            document = documents[int(np.searchsorted(ends, at, side="right"))]
+            raise UserError(
+                f"set {prepared.set_name}, document {document.id}: the model ({backend.name},"
+                f" {backend.dtype}) gives a loss that is no number; its weights are damaged or"
+                " overflow in this dtype: try float32"
+            )
+    each = np.split(losses, ends[:-1])
+    rows = [
+        _row(prepared, document, own, int(count), tokens)
+        for document, own, count in zip(documents, each, counts, strict=True)
+    ]
+    schema = pa.schema([*SCORES, *list(TOKENS)[1:]]) if tokens else SCORES
+    return pa.Table.from_pylist(rows, schema=schema)
 
 
 def score_prepared(
@@ -141,73 +119,68 @@ def score_prepared(
     prepared: Prepared,
     batch_tokens: int = BATCH_TOKENS,
     progress: Progress = silent,
+    tokens: bool = False,
+    parts: Parts | None = None,
 ) -> pa.Table:
-    """Score what `prepare` made; columns as `store.SCORES`.
+    """Score what `prepare` made; columns as `store.SCORES`, with tokens as `store.TOKENS` too.
 
-    Raises `UserError` if a loss is not a finite number.
+    parts: where each part is kept as soon as it is scored; those that are there are not scored
+    again. Progress is told in tokens. Raises `UserError` if a loss is not a finite number.
     """
-    losses = batched_nll(
-        backend,
-        prepared.windows,
-        prepared.first_scored,
-        batch_tokens,
-        progress,
-        f"score {prepared.set_name}",
-    )
-    documents = len(prepared.doc_ids)
-    nll = np.zeros(documents)
-    first = np.full(documents, np.nan)
-    for index, loss in zip(prepared.document_of, losses, strict=True):
-        if np.isnan(first[index]):
-            first[index] = loss[0]
-        nll[index] += loss.sum(dtype=np.float64)
-    if not np.isfinite(nll).all():
-        worst = prepared.doc_ids[int(np.flatnonzero(~np.isfinite(nll))[0])]
-        raise UserError(
-            f"set {prepared.set_name}, document {worst}: the model ({backend.name},"
-            f" {backend.dtype}) gives a loss that is no number; its weights are damaged or"
-            " overflow in this dtype: try float32"
-        )
-    return pa.table(
-        {
-            "doc_id": list(prepared.doc_ids),
-            "domain": [prepared.domain] * documents,
-            "nll_nats": nll,
-            "first_token_nll_nats": first,
-            "tokens": prepared.tokens,
-            "reference_tokens": prepared.reference_tokens,
-            "bytes": prepared.bytes,
-            "chars": prepared.chars,
-        },
-        schema=SCORES,
-    )
+    plan = prepared.parts()
+    sizes = [sum(len(prepared.documents[i].encoding.ids) for i in places) for places in plan]
+    total, done = sum(sizes), 0
+    text = f"score {prepared.set_name}"
+    tables = []
+    for number, (places, size) in enumerate(zip(plan, sizes, strict=True)):
+        documents = [prepared.documents[i] for i in places]
+        table = parts and parts.read(number, [d.id for d in documents], tokens)
+        if table is None:
+
+            def within(
+                part: float, whole: float, _: str, before: int = done, own: int = size
+            ) -> None:
+                progress(before + own * part / whole, total, text)
+
+            table = _score_documents(backend, prepared, documents, batch_tokens, tokens, within)
+            if parts is not None:
+                parts.write(number, table)
+        tables.append(table)
+        done += size
+        progress(done, total, text)
+    order = np.argsort([place for places in plan for place in places])
+    return pa.concat_tables(tables).take(order).combine_chunks()
 
 
 def score(
     backend: Backend,
     evaluation_set: EvaluationSet,
-    protocol: Protocol,
+    protocol: ScoringProtocol,
     reference: ReferenceTokenizer,
     store: Store | None = None,
     progress: Progress = silent,
     batch_tokens: int = BATCH_TOKENS,
+    tokens: bool = False,
 ) -> pa.Table:
     """Scores of one model on one set, from the store if they stand there, else computed.
 
-    Returns a table with the columns of `store.SCORES`, one row a document in the set's order.
-    nll_nats is the sum over all the document's tokens, in nats.
+    Returns a table with the columns of `store.SCORES`, one row a document in the set's order;
+    with `tokens` also those of `store.TOKENS`. nll_nats is the sum over all the document's scored
+    tokens, in nats. What a killed call had scored is in the store and not computed again.
     """
     if store is None:
         prepared = prepare(backend, evaluation_set, protocol, reference)
-        return score_prepared(backend, prepared, batch_tokens, progress)
-    key = (
+        return score_prepared(backend, prepared, batch_tokens, progress, tokens)
+    entry = store.entry(
         backend.fingerprint,
         evaluation_set.content_hash,
         protocol_hash(protocol, backend, reference.fingerprint),
     )
-    table = store.read(*key)
+    doc_ids = [document.id for document in evaluation_set.documents]
+    table = entry.read(doc_ids, tokens)
     if table is None:
         prepared = prepare(backend, evaluation_set, protocol, reference)
-        table = score_prepared(backend, prepared, batch_tokens, progress)
-        store.write(*key, table, protocol_record(protocol, backend, reference.fingerprint))
+        table = score_prepared(backend, prepared, batch_tokens, progress, tokens, entry.parts)
+        entry.write(table, protocol_record(protocol, backend, reference.fingerprint))
+    entry.parts.clear()
     return table

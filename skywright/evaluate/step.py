@@ -4,66 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any
 
 import numpy as np
 
 from skywright.engine.files import write_json
 from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
-from skywright.evaluate.backends import open_backend
 from skywright.evaluate.backends.options import BackendOptions
 from skywright.evaluate.config import EvaluateConfig
-from skywright.evaluate.doctor import examined
-from skywright.evaluate.protocols import Protocol, cut_text
-from skywright.evaluate.score import ReferenceTokenizer, score
+from skywright.evaluate.models import EvaluatedModel, chosen_models, find_model, score_models
+from skywright.evaluate.prepare import ReferenceTokenizer
+from skywright.evaluate.protocols import ScoringProtocol, named
 from skywright.evaluate.store import Store
-from skywright.evaluate.summary import domain_rows
+from skywright.evaluate.summary import aggregates, domain_rows
 from skywright.evaluate.unigram import unigram_nats
 from skywright.sets import EvaluationSet
 
-
-class EvaluatedModel(TypedDict):
-    """A model to score: its name in tables, its folder, and where in training it stands."""
-
-    name: str
-    path: str
-    tokens: int
-    segment: str
-
-
-def find_model(models: Sequence[EvaluatedModel], wanted: str) -> EvaluatedModel:
-    """The checkpoint called "first", "last", "segment:NAME" (its last) or by its own name.
-
-    Raises `UserError`, naming those there are, if there is none.
-    """
-    ordered = sorted(models, key=lambda model: model["tokens"])
-    segment = wanted.removeprefix("segment:")
-    found = [
-        model
-        for place, model in enumerate(ordered)
-        if wanted == model["name"]
-        or (wanted == "first" and place == 0)
-        or (wanted == "last" and place == len(ordered) - 1)
-        or (segment != wanted and model["segment"] == segment)
-    ]
-    if not found:
-        names = ", ".join(f"{model['name']} (segment {model['segment']})" for model in ordered)
-        raise UserError(f"no checkpoint {wanted!r}; there are {names or 'none'}")
-    return found[-1]
-
-
-def chosen_models(
-    models: Sequence[EvaluatedModel], names: Literal["all"] | list[str]
-) -> list[EvaluatedModel]:
-    """The models named (see `find_model`), in training order; `UserError` if a name repeats."""
-    known = [model["name"] for model in models]
-    if len(set(known)) != len(known):
-        raise UserError(f"models {known}: a name stands twice; give each its own")
-    if names == "all":
-        return list(models)
-    wanted = {find_model(models, name)["name"] for name in names}
-    return [model for model in models if model["name"] in wanted]
+__all__ = ["EvaluatedModel", "chosen_models", "find_model", "run", "sets_by_domain"]
 
 
 def sets_by_domain(sets: Sequence[EvaluationSet]) -> dict[str, EvaluationSet]:
@@ -86,14 +44,13 @@ def sets_by_domain(sets: Sequence[EvaluationSet]) -> dict[str, EvaluationSet]:
 def unigram_baseline(
     counts: np.ndarray,
     domains: Mapping[str, EvaluationSet],
-    protocol: Protocol,
+    protocol: ScoringProtocol,
     reference: ReferenceTokenizer,
 ) -> dict[str, float]:
     """`unigram_nats` of each domain's documents, cut as the protocol says, and their mean."""
     nats = {
         domain: unigram_nats(
-            counts,
-            [reference.encode(cut_text(d.text, protocol.max_chars)) for d in item.documents],
+            counts, [reference.encode(protocol.cut(d.text)) for d in item.documents]
         )
         for domain, item in domains.items()
     }
@@ -121,36 +78,39 @@ def run(
     through the doctor's quick checks before its first loss, and `UserError` says what it does not
     pass. Returns the summary.
     """
-    protocol = Protocol(max_chars=config.max_chars)
+    protocol = named(config.protocol, config.max_chars, config.window_tokens)
     domains = sets_by_domain(sets)
     store = Store(store_root or Path(out) / "store")
     chosen = chosen_models(models, config.checkpoints)
-    rows = []
-    for number, model in enumerate(chosen):
-        backend = open_backend(model["path"], config.device, config.dtype, options)
-        if examine:
-            backend = examined(backend, model["name"])
-        tables = {}
-        for place, (domain, item) in enumerate(domains.items()):
-            progress(number * len(domains) + place, len(chosen) * len(domains),
-                     f"{model['name']} on {domain}")  # fmt: skip
-            tables[domain] = score(
-                backend, item, protocol, reference_tokenizer, store,
-                batch_tokens=config.batch_tokens,
-            )  # fmt: skip
-        langs = {domain: item.lang for domain, item in domains.items()}
-        for row in domain_rows(tables, langs, config.bootstrap_draws, config.seed):
-            rows.append(
-                {"model": model["name"], "tokens": model["tokens"],
-                 "segment": model["segment"], **row}
-            )  # fmt: skip
+    langs = {domain: item.lang for domain, item in domains.items()}
+    rows: list[dict[str, Any]] = []
+    overall: list[dict[str, Any]] = []
+    scored_models = score_models(
+        chosen, domains, protocol, reference_tokenizer, store, progress,
+        device=config.device, dtype=config.dtype, batch_tokens=config.batch_tokens,
+        tokens=config.tokens, options=options, examine=examine,
+    )  # fmt: skip
+    for scored in scored_models:
+        model = {
+            "model": scored.model["name"],
+            "tokens": scored.model["tokens"],
+            "segment": scored.model["segment"],
+        }
+        found = domain_rows(scored.tables, langs, config.bootstrap_draws, config.seed)
+        for row in found:
+            if row["domain"] in scored.tables:
+                row["headline"] = protocol.headline(scored.tables[row["domain"]])
+        rows += [{**model, **row} for row in found]
+        overall.append({**model, **aggregates(scored.tables, found)})
     progress(1, 1, "evaluate")
     summary: dict[str, Any] = {
         "protocol": protocol.model_dump() | {"dtype": config.dtype},
+        "headline_unit": protocol.unit,
         "reference_tokenizer": reference_tokenizer.fingerprint,
         "interval": f"95 %, document bootstrap, {config.bootstrap_draws} draws",
         "sets": {item.name: item.content_hash for item in domains.values()},
         "rows": rows,
+        "aggregates": overall,
         "unigram": {}
         if unigram_counts is None
         else unigram_baseline(unigram_counts, domains, protocol, reference_tokenizer),

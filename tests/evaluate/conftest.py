@@ -14,5 +14,11 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same weights with a context that every test document fits."""
+    return write_llama(tmp_path_factory.mktemp("wide"), context=512)
+
+
+@pytest.fixture(scope="session")
 def tokenizer(llama: Path) -> Tokenizer:
     return Tokenizer.load(llama)

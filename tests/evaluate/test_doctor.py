@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from skywright.cli.evaluate import app
 from skywright.errors import UserError
 from skywright.evaluate import EvaluateConfig, run
+from skywright.evaluate.alignment import Encoding
 from skywright.evaluate.backends import Backend
 from skywright.evaluate.backends.hf import HFBackend
 from skywright.evaluate.backends.options import BackendOptions
@@ -65,8 +66,10 @@ class Bent:
         return getattr(self._backend, name)
 
     def encode(self, text: str) -> Any:
-        ids = np.asarray(self._backend.encode(text))
-        return ids if self._encode is None else self._encode(ids)
+        encoding = self._backend.encode(text)
+        if self._encode is None:
+            return encoding
+        return Encoding(self._encode(encoding.ids), encoding.byte_ends)
 
     def token_nll(
         self, windows: Sequence[np.ndarray], first_scored: Sequence[int]
@@ -138,7 +141,8 @@ def test_a_start_token_that_stands_twice_is_refused(sound: Path) -> None:
 def test_a_special_token_that_text_can_write_is_refused(sound: Path) -> None:
     class Careless(HFBackend):
         def encode(self, text: str) -> Any:
-            return np.asarray(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+            ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+            return Encoding(np.asarray(ids), np.zeros(len(ids), dtype=np.int64))
 
     check = of_tokenizer.start_once(Careless(sound), TEXTS[0])
     assert check.verdict == "refuse"
@@ -297,7 +301,7 @@ def test_a_loss_that_rises_towards_the_end_of_the_window_is_warned_about(sound: 
 def test_the_probe_finds_the_start_token_that_a_model_wants(sound: Path, favourite: str) -> None:
     """A model that pays 0.3 nats more a token after anything but its favourite."""
     backend = HFBackend(sound)
-    wanted = {"bos": 1, "eos": 2, "newline": int(np.asarray(backend.encode("\n"))[-1])}[favourite]
+    wanted = {"bos": 1, "eos": 2, "newline": int(backend.encode("\n").ids[-1])}[favourite]
 
     def fond(windows: Sequence[np.ndarray], found: list[np.ndarray]) -> list[np.ndarray]:
         return [
@@ -375,7 +379,7 @@ def test_texts_of_several_sets_come_in_turn() -> None:
 def test_the_size_of_a_set_is_near_what_it_is(sound: Path) -> None:
     whole = make(tuple(f"{text} {number}" for number in range(40) for text in TEXTS))
     backend = HFBackend(sound)
-    exact = sum(len(np.asarray(backend.encode(d.text))) for d in whole.documents)
+    exact = sum(len(backend.encode(d.text).ids) for d in whole.documents)
     assert tokens_of(backend, [whole]) == pytest.approx(exact, rel=0.05)
 
 

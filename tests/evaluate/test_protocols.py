@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skywright.evaluate.protocols import cut_text, make_windows
+from skywright.evaluate.protocols import ModelTerms, Protocol, cut_text, make_windows
 
 
 @given(st.integers(1, 300), st.integers(2, 70), st.floats(0, 0.95), st.integers(0, 5))
@@ -22,6 +22,14 @@ def test_every_token_is_scored_once_with_its_context(
         assert (np.diff(window[1:]) == 1).all()
         if number:
             assert first - 1 >= int((context - 1) * overlap)
+
+
+@given(st.integers(1, 300), st.integers(2, 70))
+def test_windows_say_where_their_scored_tokens_stand(tokens: int, context: int) -> None:
+    ids = np.arange(100, 100 + tokens, dtype=np.int32)
+    for window in Protocol().windows(ids, ModelTerms(context, start_token_id=7)):
+        scored = window.ids[window.first_scored :]
+        assert scored.tolist() == ids[window.at : window.at + len(scored)].tolist()
 
 
 @pytest.mark.parametrize(

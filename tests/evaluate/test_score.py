@@ -14,9 +14,11 @@ from skywright.errors import UserError
 from skywright.evaluate.backends import open_backend
 from skywright.evaluate.backends.hf import HFBackend
 from skywright.evaluate.backends.skywright import SkywrightBackend
+from skywright.evaluate.batches import fill, token_batches
+from skywright.evaluate.prepare import prepare
 from skywright.evaluate.protocols import Protocol
-from skywright.evaluate.score import score, token_batches
-from skywright.evaluate.store import SCORES, Store
+from skywright.evaluate.score import score, score_prepared
+from skywright.evaluate.store import SCORES
 from skywright.tokenizer import Tokenizer
 from tests.evaluate.tiny import TEXTS, make, write_llama
 
@@ -39,11 +41,6 @@ def naive_nll(folder: Path, text: str) -> tuple[float, float, int]:
 
 def reference_rows(folder: Path, texts: tuple[str, ...]) -> dict[str, tuple[float, float, int]]:
     return {d.id: naive_nll(folder, d.text) for d in make(texts).documents}
-
-
-@pytest.fixture(scope="module")
-def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_llama(tmp_path_factory.mktemp("wide"), context=512)
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 64, 4096])
@@ -144,8 +141,26 @@ def test_weights_that_give_nan_are_refused(tmp_path: Path, tokenizer: Tokenizer)
     weights = load_file(folder / "model.safetensors")
     weights["model.norm.weight"][0] = float("nan")
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(UserError, match="no number"):
+    with pytest.raises(UserError, match=r"document [0-9a-f]{32}: .* no number"):
         score(HFBackend(folder), make(TEXTS[:1]), Protocol(), tokenizer)
+
+
+class Truncating:
+    """A back-end that drops the end of long windows without a word."""
+
+    def __init__(self, backend: HFBackend) -> None:
+        self._backend = backend
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._backend, name)
+
+    def token_nll(self, windows: list, first_scored: list) -> list:
+        return [loss[:50] for loss in self._backend.token_nll(windows, first_scored)]
+
+
+def test_a_back_end_that_cuts_a_window_is_refused(wide: Path, tokenizer: Tokenizer) -> None:
+    with pytest.raises(UserError, match=r"losses for .* tokens; a window of .* was cut"):
+        score(Truncating(HFBackend(wide)), make(TEXTS), LONG, tokenizer)  # type: ignore[arg-type]
 
 
 def test_damaged_weights_and_an_unknown_device_are_one_line(
@@ -211,45 +226,35 @@ def test_pickled_weights_are_never_loaded(tmp_path: Path, tokenizer: Tokenizer) 
         score(HFBackend(folder), make(TEXTS[:1]), Protocol(), tokenizer)
 
 
-class Unusable:
-    """A back-end that must not be asked for losses."""
-
-    def __init__(self, backend: HFBackend) -> None:
-        self._backend = backend
-
-    def __getattr__(self, name: str) -> object:
-        assert name not in ("token_nll", "encode"), "scored again"
-        return getattr(self._backend, name)
-
-
-def test_what_stands_in_the_store_is_not_scored_again(
-    llama: Path, tokenizer: Tokenizer, tmp_path: Path
-) -> None:
-    store = Store(tmp_path)
-    first = score(HFBackend(llama), make(TEXTS), Protocol(), tokenizer, store)
-    again = score(Unusable(HFBackend(llama)), make(TEXTS), Protocol(), tokenizer, store)  # type: ignore[arg-type]
-    assert again.equals(first)
+def test_loss_by_position_adds_up_and_names_the_place(wide: Path, tokenizer: Tokenizer) -> None:
+    text = "The dog sleeps. " * 90  # 1,440 bytes
+    backend = HFBackend(wide)
+    prepared = prepare(backend, make((text,)), LONG, tokenizer)
+    row = score_prepared(backend, prepared, tokens=True).to_pylist()[0]
+    assert sum(row["position_nll_nats"]) == pytest.approx(row["nll_nats"], rel=1e-6)
+    assert row["position_nll_nats"][2:] == [0.0, 0.0, 0.0]
+    ends, losses = np.array(row["byte_ends"]), -np.array(row["logp"])
+    inside = losses[ends <= 1024].sum()
+    across = losses[(ends > 1024) & (np.append(0, ends[:-1]) < 1024)].sum()
+    assert inside * (1 - 1e-6) <= row["position_nll_nats"][0] <= (inside + across) * (1 + 1e-6)
 
 
-def test_another_model_set_protocol_or_reference_has_its_own_place(
-    llama: Path, wide: Path, tokenizer: Tokenizer, tmp_path: Path
-) -> None:
-    store = Store(tmp_path)
-    for folder in (llama, wide):
-        for item in (make(TEXTS), make(TEXTS[:2])):
-            for protocol in (Protocol(), Protocol(max_chars=10)):
-                score(HFBackend(folder), item, protocol, tokenizer, store)
-    assert len(list(tmp_path.glob("*/*/*/docs.parquet"))) == 8
-    assert len(list(tmp_path.glob("*/*/*/protocol.json"))) == 8
+def test_tokens_are_kept_with_their_losses_and_bytes(wide: Path, tokenizer: Tokenizer) -> None:
+    table = score(HFBackend(wide), make(TEXTS), LONG, tokenizer, tokens=True)
+    for row, document in zip(table.to_pylist(), make(TEXTS).documents, strict=True):
+        assert tokenizer.decode(row["ids"]) == document.text
+        assert row["byte_ends"][-1] == row["bytes"] == len(document.text.encode())
+        assert -sum(row["logp"]) == pytest.approx(row["nll_nats"], rel=1e-6)
+        assert row["scored_tokens"] == row["tokens"] == len(row["ids"])
 
 
-def test_a_damaged_store_entry_is_named(llama: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    score(HFBackend(llama), make(TEXTS), Protocol(), tokenizer, store)
-    path = next(tmp_path.glob("*/*/*/docs.parquet"))
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"docs\.parquet: damaged"):
-        score(HFBackend(llama), make(TEXTS), Protocol(), tokenizer, store)
+def test_a_document_in_windows_and_a_cut_one_are_flagged(llama: Path, tokenizer: Tokenizer) -> None:
+    table = score(HFBackend(llama), make(TEXTS), Protocol(max_chars=300), tokenizer)
+    rows = {row["chars"]: row for row in table.to_pylist()}
+    assert rows[5]["flags"] == []
+    assert rows[5]["windows"] == 1
+    assert rows[300]["flags"] == ["cut", "windowed"]
+    assert rows[300]["windows"] > 1
 
 
 def test_batches_hold_every_window_once_and_stay_in_the_budget() -> None:
@@ -258,6 +263,13 @@ def test_batches_hold_every_window_once_and_stay_in_the_budget() -> None:
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     for batch in batches:
         assert len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= 64
+
+
+def test_batches_are_nearly_full_whatever_the_lengths() -> None:
+    draw = np.random.default_rng(0)
+    lengths = np.clip(draw.lognormal(6, 1, 300), 2, 2048).astype(int).tolist()
+    assert fill(lengths, token_batches(lengths, 4096)) > 0.97
+    assert fill([1000, 300, 290], token_batches([1000, 300, 290], 4096)) > 0.95
 
 
 def test_fingerprint_follows_weights_and_not_the_card(tmp_path: Path) -> None:

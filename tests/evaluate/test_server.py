@@ -54,7 +54,7 @@ def test_losses_over_http_are_those_of_the_model_in_this_process(
 ) -> None:
     here, there = HFBackend(folder), opened(server, dialect, folder)
     windows = [
-        np.concatenate([[here.start_token_id], there.encode(text)[:200]]).astype(np.int32)
+        np.concatenate([[here.start_token_id], there.encode(text).ids[:200]]).astype(np.int32)
         for text in TEXTS
     ]
     first = [1, 3, 1, 2, 1, 40]
@@ -114,7 +114,7 @@ def test_an_answer_that_is_not_to_be_trusted_is_refused_by_server_and_document(
 ) -> None:
     backend = opened(server, dialect, folder)
     server.fault = fault
-    window = np.concatenate([[1], backend.encode(TEXTS[0])]).astype(np.int32)
+    window = np.concatenate([[1], backend.encode(TEXTS[0]).ids]).astype(np.int32)
     with pytest.raises(UserError, match=words) as refused:
         backend.token_nll([window], [1])
     assert server.address in str(refused.value)
@@ -126,7 +126,7 @@ def test_a_busy_server_is_asked_again_and_a_dead_one_given_up(
     server: ContractServer, folder: Path, dialect: str
 ) -> None:
     backend = opened(server, dialect, folder)
-    window = np.concatenate([[1], backend.encode(TEXTS[0])]).astype(np.int32)
+    window = np.concatenate([[1], backend.encode(TEXTS[0]).ids]).astype(np.int32)
     expected = backend.token_nll([window], [1])[0]
     server.busy = 2
     server.bodies.clear()

@@ -9,6 +9,9 @@ import pytest
 from skywright.engine.files import read_json
 from skywright.errors import UserError
 from skywright.evaluate import EvaluateConfig, EvaluatedModel, run
+from skywright.evaluate.backends.hf import HFBackend
+from skywright.evaluate.protocols import Protocol
+from skywright.evaluate.score import score
 from skywright.evaluate.step import find_model
 from skywright.evaluate.unigram import unigram_nats
 from skywright.tokenizer import Tokenizer
@@ -52,6 +55,28 @@ def test_rows_hold_every_model_and_domain_and_their_macro_mean(
         assert row["bpb"]["low"] < row["bpb"]["value"] < row["bpb"]["high"]
     assert one["documents"] == one["nats_per_reference_token"]["n"] == 6
     assert set(summary["unigram"]) == {"one", "two", "macro"}
+    assert one["flags"] == {"windowed": 1}
+    assert [r["from_bytes"] for r in one["by_position"]] == [0]
+    assert one["by_position"][0]["bpb"]["value"] == pytest.approx(one["bpb"]["value"])
+    assert one["headline"] == pytest.approx(one["bpb"]["value"])
+
+
+def test_micro_and_macro_means_are_what_their_formulas_say(
+    llama: Path, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    config = EvaluateConfig(bootstrap_draws=200)
+    summary = run(config, models(llama), SETS, tokenizer, tmp_path)
+    tables = [score(HFBackend(llama), s, Protocol(max_chars=4096), tokenizer) for s in SETS[:2]]
+    nll, size = ([t[name].to_numpy() for t in tables] for name in ("nll_nats", "chars"))
+    bits = [n / math.log(2) for n in nll]
+    found = summary["aggregates"][0]["bits_per_char"]
+    both, sizes = np.concatenate(bits), np.concatenate(size)
+    assert found["micro"]["value"] == pytest.approx(both.sum() / sizes.sum())
+    assert found["document_macro"]["value"] == pytest.approx((both / sizes).mean())
+    domains = [b.sum() / s.sum() for b, s in zip(bits, size, strict=True)]
+    assert found["domain_macro"]["value"] == pytest.approx(np.mean(domains))
+    for estimate in found.values():
+        assert estimate["low"] < estimate["value"] < estimate["high"]
 
 
 def test_a_run_cut_short_goes_on_and_gives_the_same_bytes(
@@ -63,7 +88,7 @@ def test_a_run_cut_short_goes_on_and_gives_the_same_bytes(
         pass
 
     def kill(done: float, total: float, text: str) -> None:
-        if done == 1:
+        if done > 1:  # the first set is scored, the second has begun
             raise KilledError
 
     run(config, models(llama), SETS, tokenizer, tmp_path / "whole")

@@ -21,32 +21,45 @@ TEXTS = (
 )
 
 
-def write_tokenizer(folder: Path, bos: bool = True) -> None:
-    """A byte-level BPE of 400 ids with </s>, and <s> if `bos`."""
+def write_tokenizer(
+    folder: Path, bos: bool = True, adds_bos: bool = False, vocab_size: int = 400
+) -> None:
+    """A byte-level BPE with </s>, and <s> if `bos`, which it puts before a text if `adds_bos`."""
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
     trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=400,
+        vocab_size=vocab_size,
         special_tokens=["<unk>", "<s>", "</s>"],
         initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator(TEXTS, trainer)
+    if adds_bos:
+        tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", 1)]
+        )
     special = {"eos_token": "</s>"} | ({"bos_token": "<s>"} if bos else {})
     transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(
         folder
     )
 
 
-def write_llama(folder: Path, seed: int = 0, context: int = 64, bos: bool = True) -> Path:
+def write_llama(
+    folder: Path,
+    seed: int = 0,
+    context: int = 64,
+    bos: bool = True,
+    adds_bos: bool = False,
+    vocab_size: int = 400,
+) -> Path:
     """A random two-layer LLaMA with its tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_tokenizer(folder, bos)
+    write_tokenizer(folder, bos, adds_bos, vocab_size)
     torch.manual_seed(seed)
     model = transformers.LlamaForCausalLM(
         transformers.LlamaConfig(
-            vocab_size=400,
+            vocab_size=vocab_size,
             hidden_size=32,
             intermediate_size=64,
             num_hidden_layers=2,

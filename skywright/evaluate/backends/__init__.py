@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from skywright.errors import UserError
+from skywright.evaluate.alignment import Encoding
 from skywright.evaluate.backends.options import BackendOptions
 
 
@@ -16,9 +17,11 @@ class Backend(Protocol):
     """A model that gives the loss of every token of a window.
 
     name: the back-end's own name; fingerprint: hex SHA-256 of weights, shape and tokenizer;
-    vocab_size: rows of the output layer; context_tokens: longest window it takes;
+    vocab_size: rows of the output layer; context_tokens: most tokens it reads at a time;
     start_token_id: put before every window (the tokenizer's BOS, or its EOS if it has no BOS);
-    dtype: of the weights, such as "float32".
+    frame: ids that the tokenizer itself puts before and behind a text when it is left to (only
+    emulated protocols follow it); dtype: of the weights, such as "float32"; device_kind: what
+    computes, such as "cpu" or a GPU's name.
     """
 
     @property
@@ -32,10 +35,14 @@ class Backend(Protocol):
     @property
     def start_token_id(self) -> int: ...
     @property
+    def frame(self) -> tuple[tuple[int, ...], tuple[int, ...]]: ...
+    @property
     def dtype(self) -> str: ...
+    @property
+    def device_kind(self) -> str: ...
 
-    def encode(self, text: str) -> np.ndarray:
-        """Token ids of the text, int, one dimension; no start or end token."""
+    def encode(self, text: str) -> Encoding:
+        """The text's tokens and where each ends; no start or end token."""
         ...
 
     def token_nll(
@@ -43,9 +50,10 @@ class Backend(Protocol):
     ) -> list[np.ndarray]:
         """Losses of one batch of windows, computed together.
 
-        windows[w]: token ids, the start token among them; first_scored[w] >= 1. Returns for each
-        window float32 (len(window) - first_scored): -ln p(token i | tokens before it in the
-        window) in nats for i = first_scored .. len(window) - 1.
+        windows[w]: token ids, the start token among them, at most context_tokens + 1 (the last
+        is not read); first_scored[w] >= 1. Returns for each window float32
+        (len(window) - first_scored): -ln p(token i | tokens before it in the window) in nats for
+        i = first_scored .. len(window) - 1.
         """
         ...
 

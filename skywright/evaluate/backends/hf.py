@@ -13,7 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skywright.engine.files import stable_hash
+from skywright.evaluate.alignment import Encoding
+from skywright.evaluate.backends import hf_tokens
 from skywright.evaluate.backends.fingerprint import folder_fingerprint, tokenizer_fingerprint
+from skywright.evaluate.backends.hf_tokens import Frame
 from skywright.evaluate.backends.loading import (
     check_device,
     check_dtype,
@@ -25,7 +28,12 @@ from skywright.evaluate.backends.loading import (
     start_token,
 )
 from skywright.evaluate.backends.view import TokenizerView, TransformersView
-from skywright.evaluate.backends.windows import windows_nll
+from skywright.evaluate.backends.windows import (
+    device_kind,
+    linear_losses,
+    windows_losses,
+    windows_nll,
+)
 
 
 class HFBackend:
@@ -74,12 +82,19 @@ class HFBackend:
         """What the tokenizer would do by itself."""
         return TransformersView(self._tokenizer)
 
-    def encode(self, text: str) -> np.ndarray:
-        """Token ids; "<s>" in a text is text, not the special token."""
-        ids = self._tokenizer(
-            text, add_special_tokens=False, split_special_tokens=True, verbose=False
-        )["input_ids"]
-        return np.asarray(ids, dtype=np.int32)
+    @cached_property
+    def frame(self) -> Frame:
+        """What the tokenizer puts around a text of its own accord."""
+        return hf_tokens.frame(self._tokenizer)
+
+    @property
+    def device_kind(self) -> str:
+        """What computes: "cpu" or the GPU's name."""
+        return device_kind(torch.device(self.device))
+
+    def encode(self, text: str) -> Encoding:
+        """The text's tokens and where each ends; "<s>" in a text is text, not the special token."""
+        return hf_tokens.encode(self._tokenizer, text)
 
     @cached_property
     def _model(self) -> Any:
@@ -90,7 +105,7 @@ class HFBackend:
 
     @cached_property
     def _head(self) -> tuple[Tensor, Tensor | None] | None:
-        """Output weight and bias in fp32, or None if logits are more than a product with them.
+        """Output weight and bias, or None if logits are more than a product with them.
 
         Some models scale or cap their logits. A short probe shows it; then the model's own
         logits are taken.
@@ -108,7 +123,7 @@ class HFBackend:
         tolerance = 1e-2 * logits.abs().max()
         if (product - logits).abs().max() > tolerance:
             return None
-        return head.weight.detach().float(), None if bias is None else bias.detach().float()
+        return head.weight.detach(), None if bias is None else bias.detach()
 
     def _states(self, ids: Tensor) -> Tensor:
         return self._model.base_model(input_ids=ids, use_cache=False).last_hidden_state.to(
@@ -128,10 +143,9 @@ class HFBackend:
                 first_scored,
                 self.device,
             )
-        weight, bias = head
-        return windows_nll(
+        return windows_losses(
             self._states,
-            lambda states: F.linear(states.float(), weight, bias),
+            lambda rows, labels: linear_losses(rows, *head, labels),
             windows,
             first_scored,
             self.device,

@@ -15,9 +15,12 @@ import numpy as np
 
 from skywright.engine.files import stable_hash
 from skywright.errors import UserError
+from skywright.evaluate.alignment import Encoding
+from skywright.evaluate.backends import hf_tokens
 from skywright.evaluate.backends.client import Client
 from skywright.evaluate.backends.dialects import DIALECTS, BadAnswer, LogProbs
 from skywright.evaluate.backends.fingerprint import tokenizer_fingerprint
+from skywright.evaluate.backends.hf_tokens import Frame
 from skywright.evaluate.backends.loading import check_fit, read_tokenizer, start_token
 from skywright.evaluate.backends.options import BackendOptions
 from skywright.evaluate.backends.view import TokenizerView, TransformersView
@@ -62,6 +65,8 @@ class ServerBackend:
 
     dtype = "served"
     """A server does not say in what it computes."""
+    device_kind = "served"
+    """Nor on what."""
 
     def __init__(self, address: str, options: BackendOptions) -> None:
         self.address = Address.parse(address)
@@ -143,12 +148,14 @@ class ServerBackend:
         """What the tokenizer would do by itself."""
         return TransformersView(self._tokenizer)
 
-    def encode(self, text: str) -> np.ndarray:
-        """Token ids; "<s>" in a text is text, not the special token."""
-        ids = self._tokenizer(
-            text, add_special_tokens=False, split_special_tokens=True, verbose=False
-        )["input_ids"]
-        return np.asarray(ids, dtype=np.int32)
+    @cached_property
+    def frame(self) -> Frame:
+        """What the tokenizer puts around a text of its own accord."""
+        return hf_tokens.frame(self._tokenizer)
+
+    def encode(self, text: str) -> Encoding:
+        """The text's tokens and where each ends; "<s>" in a text is text, not the special token."""
+        return hf_tokens.encode(self._tokenizer, text)
 
     def token_nll(
         self, windows: Sequence[np.ndarray], first_scored: Sequence[int]

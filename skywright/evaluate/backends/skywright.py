@@ -12,8 +12,10 @@ import torch
 import torch.nn.functional as F
 
 from skywright.checkpoint import load_model
+from skywright.evaluate.alignment import Encoding, align
+from skywright.evaluate.backends.hf_tokens import Frame
 from skywright.evaluate.backends.view import SkywrightView, TokenizerView
-from skywright.evaluate.backends.windows import windows_nll
+from skywright.evaluate.backends.windows import device_kind, windows_nll
 from skywright.model.decoder import Decoder
 from skywright.tokenizer import Tokenizer
 
@@ -25,6 +27,7 @@ class SkywrightBackend:
     """
 
     name = "skywright"
+    frame: Frame = ((), ())
 
     def __init__(self, model: Decoder, tokenizer: Tokenizer) -> None:
         self._model = model
@@ -58,9 +61,16 @@ class SkywrightBackend:
         """What the tokenizer would do by itself."""
         return SkywrightView(self._tokenizer)
 
-    def encode(self, text: str) -> np.ndarray:
-        """Token ids of the text, int32."""
-        return self._tokenizer.encode(text)
+    @property
+    def device_kind(self) -> str:
+        """Where the weights lie: "cpu" or the GPU's name."""
+        return device_kind(self._model.head.weight.device)
+
+    def encode(self, text: str) -> Encoding:
+        """The text's tokens and where each ends."""
+        ids, pieces = self._tokenizer.encode(text), self._tokenizer.pieces
+        byte_ends, aligned = align(text, [pieces[i] for i in ids])
+        return Encoding(ids, byte_ends, self._tokenizer.decode(ids) != text, aligned)
 
     def token_nll(
         self, windows: Sequence[np.ndarray], first_scored: Sequence[int]

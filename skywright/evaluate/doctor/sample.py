@@ -17,7 +17,7 @@ WINDOW_TOKENS = 512
 
 def ids_of(backend: Backend, text: str) -> np.ndarray:
     """Token ids of a text, int, one dimension."""
-    return np.asarray(backend.encode(text))
+    return backend.encode(text).ids
 
 
 @dataclass(frozen=True)

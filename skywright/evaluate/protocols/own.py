@@ -1,20 +1,16 @@
-"""How a document is cut, prefixed and scored: the part of a number that is convention."""
+"""Our own protocol: every token is scored, the first one too, each with enough context."""
 
 from __future__ import annotations
 
 import unicodedata
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-import torch
+import pyarrow as pa
 from pydantic import Field
 
 from skywright.config import Config
-from skywright.engine.files import stable_hash
-from skywright.evaluate.backends import Backend
-
-SCORING_VERSION = 1
-"""Raised when the same protocol would give other numbers; it is part of the protocol's hash."""
+from skywright.evaluate.protocols.shape import ModelTerms, Window, bits_per_byte
 
 _ZERO_WIDTH_JOINER = "\u200d"
 
@@ -35,6 +31,26 @@ class Protocol(Config):
     )
     max_context_tokens: int = Field(default=4096, ge=2, description="longest window for any model")
     start_token: Literal["bos_or_eos"] = "bos_or_eos"
+
+    unit: ClassVar[str] = "bits per byte"
+    follows_frame: ClassVar[bool] = False
+    joins_documents: ClassVar[bool] = False
+
+    def cut(self, text: str) -> str:
+        """The part of a document that is scored."""
+        return cut_text(text, self.max_chars)
+
+    def windows(self, ids: np.ndarray, terms: ModelTerms) -> list[Window]:
+        """See `make_windows`; a window is at most as long as protocol and model allow."""
+        context = min(self.max_context_tokens, terms.context_tokens)
+        made = make_windows(ids, terms.start_token_id, context, self.overlap)
+        sizes = [len(window) - first for window, first in zip(*made, strict=True)]
+        starts = np.cumsum([0, *sizes]).tolist()
+        return [Window(*parts) for parts in zip(*made, starts[:-1], strict=True)]
+
+    def headline(self, table: pa.Table) -> float:
+        """Sum of losses in bits / sum of UTF-8 bytes."""
+        return bits_per_byte(table)
 
 
 def _joins_left(text: str, index: int) -> bool:
@@ -93,29 +109,3 @@ def make_windows(
         first_scored.append(done - begin + 1)
         done = end
     return windows, first_scored
-
-
-def context_of(protocol: Protocol, backend: Backend) -> int:
-    """Longest window in tokens that both the protocol and the model allow."""
-    return min(protocol.max_context_tokens, backend.context_tokens)
-
-
-def protocol_record(
-    protocol: Protocol, backend: Backend, reference_fingerprint: str
-) -> dict[str, Any]:
-    """All that decides a document's numbers besides the model and the text."""
-    return {
-        **protocol.model_dump(),
-        "scoring_version": SCORING_VERSION,
-        "backend": backend.name,
-        "dtype": backend.dtype,
-        "context_tokens": context_of(protocol, backend),
-        "start_token_id": backend.start_token_id,
-        "reference_tokenizer": reference_fingerprint,
-        "torch": torch.__version__,
-    }
-
-
-def protocol_hash(protocol: Protocol, backend: Backend, reference_fingerprint: str) -> str:
-    """Hex SHA-256 of the protocol as it applies to this back-end."""
-    return stable_hash(protocol_record(protocol, backend, reference_fingerprint))

@@ -1,0 +1,115 @@
+"""Models by name, and one loop over models and sets that every step shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple, TypedDict
+
+import pyarrow as pa
+
+from skywright.engine.progress import Progress, silent
+from skywright.errors import UserError
+from skywright.evaluate.backends import Backend, open_backend
+from skywright.evaluate.backends.options import BackendOptions
+from skywright.evaluate.config import BATCH_TOKENS
+from skywright.evaluate.doctor import examined
+from skywright.evaluate.prepare import ReferenceTokenizer
+from skywright.evaluate.protocols import ScoringProtocol
+from skywright.evaluate.score import score
+from skywright.evaluate.store import Store
+from skywright.sets import EvaluationSet
+
+
+class EvaluatedModel(TypedDict):
+    """A model to score: its name in tables, its folder (or GGUF file, or server's address: see
+    `open_backend`), and where in training it stands."""
+
+    name: str
+    path: str
+    tokens: int
+    segment: str
+
+
+class ScoredModel(NamedTuple):
+    """A model, the back-end that holds it, and its scores by the name of the set in the call."""
+
+    model: EvaluatedModel
+    backend: Backend
+    tables: dict[str, pa.Table]
+
+
+def find_model(models: Sequence[EvaluatedModel], wanted: str) -> EvaluatedModel:
+    """The checkpoint called "first", "last", "segment:NAME" (its last) or by its own name.
+
+    Raises `UserError`, naming those there are, if there is none.
+    """
+    ordered = sorted(models, key=lambda model: model["tokens"])
+    segment = wanted.removeprefix("segment:")
+    found = [
+        model
+        for place, model in enumerate(ordered)
+        if wanted == model["name"]
+        or (wanted == "first" and place == 0)
+        or (wanted == "last" and place == len(ordered) - 1)
+        or (segment != wanted and model["segment"] == segment)
+    ]
+    if not found:
+        names = ", ".join(f"{model['name']} (segment {model['segment']})" for model in ordered)
+        raise UserError(f"no checkpoint {wanted!r}; there are {names or 'none'}")
+    return found[-1]
+
+
+def chosen_models(
+    models: Sequence[EvaluatedModel], names: Literal["all"] | list[str]
+) -> list[EvaluatedModel]:
+    """The models named (see `find_model`), in training order; `UserError` if a name repeats."""
+    known = [model["name"] for model in models]
+    if len(set(known)) != len(known):
+        raise UserError(f"models {known}: a name stands twice; give each its own")
+    if names == "all":
+        return list(models)
+    wanted = {find_model(models, name)["name"] for name in names}
+    return [model for model in models if model["name"] in wanted]
+
+
+def score_models(
+    models: Sequence[EvaluatedModel],
+    sets: Mapping[str, EvaluationSet],
+    protocol: ScoringProtocol,
+    reference: ReferenceTokenizer,
+    store: Store | None = None,
+    progress: Progress = silent,
+    *,
+    device: str = "cpu",
+    dtype: str = "float32",
+    batch_tokens: int = BATCH_TOKENS,
+    tokens: bool = False,
+    options: BackendOptions | None = None,
+    examine: bool = False,
+) -> Iterator[ScoredModel]:
+    """Score every model on every set, one model in memory at a time; see `score.score`.
+
+    sets: by a name of the caller's choice (a domain, a role), which keys the tables. options: how
+    the models are opened; examine: each goes through the doctor's quick checks before its first
+    loss, and `UserError` says what it does not pass. Progress is told over all models and sets.
+    """
+    steps = len(models) * len(sets)
+    for number, model in enumerate(models):
+        backend = open_backend(model["path"], device, dtype, options)
+        if examine:
+            backend = examined(backend, model["name"])
+        tables = {}
+        for place, (name, item) in enumerate(sets.items()):
+            before = number * len(sets) + place
+            text = f"{model['name']} on {name}"
+            progress(before, steps, text)
+
+            def within(
+                done: float, total: float, _: str, before: int = before, text: str = text
+            ) -> None:
+                progress(before + done / total, steps, text)
+
+            tables[name] = score(
+                backend, item, protocol, reference, store, within, batch_tokens, tokens
+            )
+        yield ScoredModel(model, backend, tables)
