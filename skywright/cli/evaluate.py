@@ -245,6 +245,7 @@ def _show_comparison(found: ModelComparison) -> None:
                 "model": row.model,
                 "perplexity": value(row.macro.perplexity),
                 "95 %": interval(row.macro.perplexity),
+                "all models": interval(row.macro.simultaneous),
                 "bits/byte": value(row.macro.bpb),
                 "bits/char": value(row.macro.bits_per_char),
                 **{domain: value(cell.perplexity) for domain, cell in row.domains.items()},
