@@ -23,6 +23,8 @@ UNCOUNTED = 2
 """Steps at the start of each process that are not timed: they compile, and fill caches."""
 WITHIN = 0.95
 """A form as fast as this share of its contender's best in the first round stays in the others."""
+LIMIT_S = 3600
+"""A process that takes longer is given up: it hangs."""
 SAME_LOSS_NATS = 0.1
 """All train the same: first and last losses differ by rounding alone, which in bf16 comes to some
 hundredths where a loss is itself computed in bf16."""
@@ -71,15 +73,18 @@ def start(command: list[str], folder: Path, form: str, threads: int, cache: Path
     `cache` holds what is compiled, so that a contender's first start finds it empty.
     """
     trial = Trial(str(folder), form, threads, time.monotonic())
-    done = subprocess.run(
-        [*command, trial.written()],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-        env={
-            **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads),
-            "TORCHINDUCTOR_CACHE_DIR": str(cache), "CUDA_VISIBLE_DEVICES": "",
-            "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
-        },
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            [*command, trial.written()],
+            cwd=ROOT, capture_output=True, text=True, check=False, timeout=LIMIT_S,
+            env={
+                **os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads),
+                "TORCHINDUCTOR_CACHE_DIR": str(cache), "CUDA_VISIBLE_DEVICES": "",
+                "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
+            },
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"not done after {LIMIT_S} s") from None
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no message"]
         raise Unavailable(f"exit {done.returncode}: {lines[-1]}")

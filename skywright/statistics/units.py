@@ -102,9 +102,11 @@ def strata_of(
                 "a cluster must lie in one domain"
             )
     units = len(unit_domain)
-    unit_sizes = np.bincount(unit_of, weights=sizes, minlength=units)
+    unit_sizes = np.bincount(unit_of, weights=sizes, minlength=units).astype(np.float64)
     unit_tops = np.stack(
-        [np.bincount(unit_of, weights=column, minlength=units) for column in losses.T], axis=1
+        [np.bincount(unit_of, weights=column, minlength=units) for column in losses.T],
+        axis=1,
+        dtype=np.float64,
     )
     strata = []
     for index, name in enumerate(names):

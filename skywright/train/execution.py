@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import Literal
 
 import psutil
 import torch
@@ -39,7 +38,7 @@ class Execution(Config):
     layout: str
     threads: int
     compiled: bool
-    device: Literal["cpu", "cuda"]
+    device: str  # its kind: cpu, cuda
 
 
 def execution_of(

@@ -166,10 +166,9 @@ class Spread:
     ) -> StepLoss:
         """See `Learner`. Ranks that have fewer samples than others get empty ones."""
         rows, at_once = self._even(samples, micro_batch_rows)
-        inputs, labels, positions = (
-            None if table is None else _filled(table, rows, value).to(self._world.device)
-            for table, value in ((inputs, 0), (labels, IGNORE), (positions, 0))
-        )
+        inputs, labels = self._filled(inputs, rows, 0), self._filled(labels, rows, IGNORE)
+        if positions is not None:
+            positions = self._filled(positions, rows, 0)
         with draws(data_rank(self._mesh)):  # the same for ranks that share these samples
             loss = self.parallel.forward_backward(inputs, labels, positions, at_once)
         self.optimizer.accumulate()
@@ -183,6 +182,12 @@ class Spread:
             rows = at_once * max(-(-rows // at_once), self._layout.pipeline)
         return rows, at_once
 
+    def _filled(self, table: Tensor, rows: int, value: int) -> Tensor:
+        """`table` on the device, with rows of `value` added up to `rows`."""
+        if len(table) < rows:
+            table = torch.cat([table, table.new_full((rows - len(table), table.shape[1]), value)])
+        return table.to(self._world.device)
+
     def backend(self, tokenizer: Tokenizer) -> Backend:
         """See `Learner`."""
         return SpreadBackend(self.parallel, tokenizer)
@@ -190,10 +195,3 @@ class Spread:
     def whole_weights(self) -> Iterator[tuple[str, Tensor | None]]:
         """See `Learner`."""
         return collected(self.optimizer.tensors()["weights"], self._world)
-
-
-def _filled(table: Tensor, rows: int, value: int) -> Tensor:
-    """`table` with rows of `value` added up to `rows`."""
-    if len(table) == rows:
-        return table
-    return torch.cat([table, table.new_full((rows - len(table), table.shape[1]), value)])

@@ -167,10 +167,10 @@ def _periodic(
         watchdog.beat()
     saves = due(step, config.checkpoint_every) or due(step, config.keep_every)
     if config.monitor.prompts and (end or saves):
-        line = run.continue_prompts(step)
-        if line is not None:
-            prompted.write(line)
-            watching.continuations(line)
+        told = run.continue_prompts(step)
+        if told is not None:
+            prompted.write(told)
+            watching.continuations(told)
         watchdog.beat()
     stop, save = _agreed(run.world, *requests.take())
     asked = save or stop is not None

@@ -9,7 +9,7 @@ import numpy as np
 
 from skywright.evaluate.backends import Backend
 from skywright.evaluate.batches import batched_nll
-from skywright.evaluate.doctor.check import Check
+from skywright.evaluate.doctor.check import Check, NoiseFloor
 from skywright.evaluate.doctor.sample import Sample, per_document
 from skywright.evaluate.doctor.tokenizer import view_of
 from skywright.evaluate.protocols import make_windows
@@ -126,6 +126,17 @@ def left_padding(sample: Sample) -> Check:
 def dtype_differences(sample: Sample, other: list[np.ndarray]) -> np.ndarray:
     """Each text's |loss in this dtype - loss in the other| in nats per token."""
     return np.abs(per_document(sample.alone) - per_document(other)) / sample.sizes
+
+
+def noise_floor(sample: Sample, other: list[np.ndarray] | None = None) -> NoiseFloor:
+    """How far the texts' losses move between batches, and between dtypes.
+
+    other: the same losses in another dtype, if there are any that are numbers.
+    """
+    gap = None if other is None else dtype_differences(sample, other)
+    if gap is not None and not np.isfinite(gap).all():
+        gap = None
+    return NoiseFloor(batch_differences(sample), gap)
 
 
 def dtype_gap(sample: Sample, other: list[np.ndarray], other_dtype: str) -> Check:
