@@ -39,8 +39,9 @@ def shares(sample: Sample, units: int, simulations: int, draws: int = 300) -> di
 @pytest.mark.parametrize("size", ["bytes", "reference_tokens"])
 def test_intervals_from_real_losses_cover(size: str) -> None:
     found = shares(real(size).of(*REAL_DOMAINS), units=25, simulations=200)
-    # 95 % with three standard deviations of 200 simulations.
-    assert all(found[name] >= 0.904 for name in (*POINTWISE, *SIMULTANEOUS))
+    # With so few units they cover 92.3 % and more (docs/statistics.md); three standard deviations
+    # of 200 simulations below that.
+    assert all(found[name] >= 0.867 for name in (*POINTWISE, *SIMULTANEOUS))
     assert set(found) == {*POINTWISE, *SIMULTANEOUS}
 
 
