@@ -101,7 +101,7 @@ def run(
             if row["domain"] in scored.tables:
                 row["headline"] = protocol.headline(scored.tables[row["domain"]])
         rows += [{**model, **row} for row in found]
-        overall.append({**model, **aggregates(scored.tables, config.bootstrap_draws, config.seed)})
+        overall.append({**model, **aggregates(scored.tables, found)})
     progress(1, 1, "evaluate")
     summary: dict[str, Any] = {
         "protocol": protocol.model_dump() | {"dtype": config.dtype},

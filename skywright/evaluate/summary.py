@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,31 +47,6 @@ def nats_per_reference_token(table: pa.Table, draws: int, seed: int) -> Estimate
 def bits_per_byte(table: pa.Table, draws: int, seed: int) -> Estimate:
     """Sum of losses in bits / sum of UTF-8 bytes, with a 95 % document bootstrap interval."""
     return normalised(table, "bpb", draws, seed)
-
-
-def aggregates(
-    tables: Mapping[str, pa.Table], draws: int, seed: int
-) -> dict[str, dict[str, dict[str, Any]]]:
-    """{unit: {"micro", "document_macro", "domain_macro"}} over all domains, with 95 % intervals.
-
-    micro: sum of losses / sum of sizes over all documents, so long documents count most.
-    document_macro: mean over documents of each one's loss / size, so short ones count as much.
-    domain_macro: mean over domains of their micro, so every domain counts as much; this is the
-    mean behind the average column of table 6 of the Skywork report. The first two intervals draw
-    documents from all domains together; the third is that of documents in these domains.
-    """
-    every = pa.concat_tables(list(tables.values()))
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for unit, (sizes, nats) in UNITS.items():
-        each = column(every, "nll_nats") / nats / column(every, sizes)
-        documents = ratio_bootstrap(each, np.ones(len(each)), draws=draws, seed=seed)
-        domains = mean_of([normalised(table, unit, draws, seed) for table in tables.values()])
-        found[unit] = {
-            "micro": normalised(every, unit, draws, seed).as_json(),
-            "document_macro": documents.as_json(),
-            "domain_macro": domains.as_json(),
-        }
-    return found
 
 
 def by_position(table: pa.Table) -> list[dict[str, Any]]:
@@ -138,3 +113,27 @@ def domain_rows(
     means = [mean_of(unit) for unit in zip(*estimates, strict=True)]
     rows.append(_row("macro", "all", documents, *means))
     return rows
+
+
+def aggregates(
+    tables: Mapping[str, pa.Table], rows: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """{unit: {"micro", "document_macro", "domain_macro"}} over all domains, with 95 % intervals.
+
+    rows: what `domain_rows` gives of the same tables; its last is the domain-macro.
+    micro: sum of losses / sum of sizes over all documents, so long documents count most.
+    document_macro: mean over documents of each one's loss / size, so short ones count as much.
+    domain_macro: mean over domains of their micro, so every domain counts as much; this is the
+    mean behind the average column of table 6 of the Skywork report. The first two have t
+    intervals over the documents of all domains together.
+    """
+    every = pa.concat_tables(list(tables.values()))
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for unit, (name, nats) in UNITS.items():
+        losses, sizes = column(every, "nll_nats") / nats, column(every, name)
+        found[unit] = {
+            "micro": ratio_interval(losses, sizes).as_json(),
+            "document_macro": ratio_interval(losses / sizes, np.ones(len(sizes))).as_json(),
+            "domain_macro": rows[-1][unit],
+        }
+    return found

@@ -1,4 +1,4 @@
-"""Folders that are not what they should be, each refused in a line; see test_score for the sound."""
+"""Folders that are not what they should be, each refused in a line."""
 
 from __future__ import annotations
 
@@ -49,8 +49,9 @@ def change_config(folder: Path, **changes: object) -> None:
 def refusal(folder: Path, **options: object) -> str:
     """The line with which the folder is refused, at the latest when it is scored."""
     with pytest.raises(UserError) as refused:
-        backend = open_backend(folder, options=BackendOptions.model_validate(options))
-        backend.token_nll([WINDOW], [1])
+        open_backend(folder, options=BackendOptions.model_validate(options)).token_nll(
+            [WINDOW], [1]
+        )
     message = str(refused.value)
     assert "\n" not in message
     assert str(folder) in message

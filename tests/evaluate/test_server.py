@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from skywright.errors import UserError
 from skywright.evaluate.backends import open_backend
@@ -13,7 +15,7 @@ from skywright.evaluate.backends.client import KEY_VARIABLE
 from skywright.evaluate.backends.dialects import DIALECTS, BadAnswer
 from skywright.evaluate.backends.hf import HFBackend
 from skywright.evaluate.backends.options import BackendOptions
-from skywright.evaluate.backends.server import Address, ServerBackend
+from skywright.evaluate.backends.server import Address, ServerBackend, checked
 from skywright.evaluate.protocols import Protocol
 from skywright.evaluate.score import score
 from skywright.tokenizer import Tokenizer
@@ -84,7 +86,7 @@ def test_a_set_gets_the_same_table_from_a_server(
 FAULTS = [
     (fault, dialect, words)
     for fault, by_dialect in {
-        "truncates": "answers for|read",
+        "truncates": "truncates prompts",
         "adds a token": "adds tokens of its own",
         "other tokens": "another tokenizer",
         "top-k only": {
@@ -92,7 +94,7 @@ FAULTS = [
         },
         "no prompt": {
             "vllm": "gives no prompt_logprobs", "sglang": "gives no input_token_logprobs",
-            "openai": "answers for 1 of|truncates|read",
+            "openai": "truncates prompts",
         },
         "hole": "no log-probability at place",
         "nan": "which is no number to count with",
@@ -246,6 +248,58 @@ def test_an_answer_of_sglang_as_printed_is_read() -> None:
     assert DIALECTS["sglang"].read(answer, ids, lambda token: set()) == [
         None, -9.1, -0.58203125, -3.53125, -2.84375,
     ]  # fmt: skip
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=8,
+)
+IDS = [7, 8, 9]
+ENTRY = st.dictionaries(st.sampled_from(["7", "8", "9"]), JSON | st.just({"logprob": -1.0})) | JSON
+PAIR = st.tuples(st.floats() | st.none(), st.sampled_from(IDS)).map(list) | JSON
+ANSWERS = {
+    "vllm": st.fixed_dictionaries(
+        {"prompt_logprobs": st.lists(ENTRY, max_size=5) | JSON},
+        optional={"prompt_token_ids": st.lists(st.sampled_from(IDS)) | JSON},
+    ).map(lambda choice: {"choices": [choice]}),
+    "sglang": st.fixed_dictionaries(
+        {"input_token_logprobs": st.lists(PAIR, max_size=5) | JSON},
+        optional={"prompt_tokens": st.just(3) | JSON},
+    ).map(lambda meta: {"meta_info": meta}),
+    "openai": st.fixed_dictionaries(
+        {
+            "tokens": st.lists(st.sampled_from("abc") | JSON, max_size=5) | JSON,
+            "token_logprobs": st.lists(st.floats() | JSON, max_size=5) | JSON,
+        }
+    ).flatmap(
+        lambda logprobs: JSON.map(
+            lambda count: {
+                "choices": [{"logprobs": logprobs}], "usage": {"prompt_tokens": count}
+            }
+        )
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@given(data=st.data())
+def test_whatever_a_server_answers_becomes_a_value_a_token_or_is_refused(
+    dialect: str, data: st.DataObject
+) -> None:
+    answer = data.draw(ANSWERS[dialect] | JSON)
+    try:
+        values = DIALECTS[dialect].read(answer, IDS, {7: {"a"}, 8: {"b"}, 9: {"c"}}.__getitem__)
+    except BadAnswer:
+        return
+    assert len(values) == len(IDS)
+    assert values[0] is None
+    try:
+        losses = checked(values, 1)
+    except BadAnswer:
+        return
+    assert np.isfinite(losses).all()
+    assert (losses <= 1e-3).all()
 
 
 def test_an_echo_of_half_characters_and_token_ids_is_held_against_what_was_sent() -> None:

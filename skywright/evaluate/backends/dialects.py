@@ -52,20 +52,18 @@ def _field(value: Any, *path: str | int) -> Any:
     return value
 
 
-def _same_length(found: Sequence[Any], ids: Sequence[int]) -> None:
-    if len(found) < len(ids):
+def _same_length(found: int, sent: int) -> None:
+    if found < sent:
         raise BadAnswer(
-            f"answers for {len(found)} of {len(ids)} tokens: it truncates prompts; raise its"
-            " context length, or give --context-tokens"
+            f"answers for {found} of {sent} tokens: it truncates prompts; raise its context"
+            " length, or give --context-tokens"
         )
-    if len(found) > len(ids):
-        raise BadAnswer(
-            f"answers for {len(found)} tokens, {len(ids)} were sent: it adds tokens of its own"
-        )
+    if found > sent:
+        raise BadAnswer(f"answers for {found} tokens, {sent} were sent: it adds tokens of its own")
 
 
 def _same_tokens(found: Sequence[int], ids: Sequence[int]) -> None:
-    _same_length(found, ids)
+    _same_length(len(found), len(ids))
     for place, (theirs, ours) in enumerate(zip(found, ids, strict=True)):
         if theirs != ours:
             raise BadAnswer(
@@ -103,7 +101,7 @@ def _read_vllm(answer: Any, ids: list[int], spell: Spell) -> LogProbs:
     sent = _field(choice, "prompt_token_ids")
     if isinstance(sent, list):
         _same_tokens(sent, ids)
-    _same_length(found, ids)
+    _same_length(len(found), len(ids))
     values: LogProbs = [None]
     for place, (entry, token) in enumerate(zip(found[1:], ids[1:], strict=True), start=1):
         if not isinstance(entry, dict) or not entry:
@@ -139,11 +137,8 @@ def _read_sglang(answer: Any, ids: list[int], spell: Spell) -> LogProbs:
     if not all(isinstance(entry, list) and len(entry) >= 2 for entry in found):
         raise BadAnswer("gives input_token_logprobs that are no pairs of number and token")
     counted = _field(answer, "meta_info", "prompt_tokens")
-    if isinstance(counted, int) and counted < len(ids):
-        raise BadAnswer(
-            f"read {counted} of {len(ids)} tokens: it truncates prompts (--allow-auto-truncate);"
-            " raise its context length, or give --context-tokens"
-        )
+    if isinstance(counted, int):
+        _same_length(counted, len(ids))
     _same_tokens([entry[1] for entry in found], ids)
     return [None, *(entry[0] for entry in found[1:])]
 
@@ -172,9 +167,10 @@ def _read_echo(answer: Any, ids: list[int], spell: Spell) -> LogProbs:
     if len(values) != len(tokens):
         raise BadAnswer(f"gives {len(values)} log-probabilities for {len(tokens)} tokens")
     counted = _field(answer, "usage", "prompt_tokens")
-    _same_length(range(counted) if isinstance(counted, int) else values[: len(ids)], ids)
+    if isinstance(counted, int):
+        _same_length(counted, len(ids))
     # The token that was made may follow, but no more.
-    _same_length(values if len(values) != len(ids) + 1 else values[:-1], ids)
+    _same_length(len(values) - (len(values) == len(ids) + 1), len(ids))
     values, tokens = values[: len(ids)], tokens[: len(ids)]
     for place, (text, token) in enumerate(zip(tokens, ids, strict=True)):
         if not _may_be(text, token, spell):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -108,20 +110,22 @@ def unpacked(path: Path, file_hash: str, options: BackendOptions) -> Path:
 
 
 def _unpack(path: Path, out: Path, with_tokenizer: bool) -> None:
+    # Bars of transformers, and of its reader, which listens to no switch.
     transformers.utils.logging.disable_progress_bar()
-    source = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
+    source: dict[str, Any] = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
     try:
-        model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            **source,
-            local_files_only=True,
-            dtype=torch.float32,
-            quantization_config=transformers.GgufConfig(dequantize=True),
-        )
-        model.save_pretrained(out)
-        if with_tokenizer:
-            transformers.AutoTokenizer.from_pretrained(
-                **source, local_files_only=True
-            ).save_pretrained(out)
+        with contextlib.redirect_stderr(io.StringIO()):
+            model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+                **source,
+                local_files_only=True,
+                dtype=torch.float32,
+                quantization_config=transformers.GgufConfig(dequantize=True),
+            )
+            model.save_pretrained(out)
+            if with_tokenizer:
+                transformers.AutoTokenizer.from_pretrained(
+                    **source, local_files_only=True
+                ).save_pretrained(out)
     # A cut or unknown file ends in whatever the reader trips over: struct, index, key, value.
     except Exception as error:
         raise UserError(

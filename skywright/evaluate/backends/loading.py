@@ -140,12 +140,13 @@ def context_of(config: Any, wanted: int | None, folder: Path) -> int:
     Raises `UserError` if neither says.
     """
     declared = getattr(config.get_text_config(), "max_position_embeddings", None)
-    if declared is None and wanted is None:
+    known = [int(tokens) for tokens in (declared, wanted) if tokens]
+    if not known:
         raise UserError(
             f"{folder}/config.json, max_position_embeddings: missing; add it, or give"
             " --context-tokens"
         )
-    return int(min(declared or wanted, wanted or declared))
+    return min(known)
 
 
 def check_weight_files(folder: Path) -> None:
@@ -183,7 +184,7 @@ def load_weights(folder: Path, dtype: str, device: str, trust_remote_code: bool 
     # Its bar would run across the caller's own progress.
     transformers.utils.logging.disable_progress_bar()
     try:
-        model, info = transformers.AutoModelForCausalLM.from_pretrained(
+        loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
             folder,
             local_files_only=True,
             trust_remote_code=trust_remote_code,
@@ -198,6 +199,7 @@ def load_weights(folder: Path, dtype: str, device: str, trust_remote_code: bool 
             f"{folder}: transformers cannot read the weights ({_first_line(error)}); copy or"
             " export the model again"
         ) from None
+    model, info = loaded
     _check_loaded(folder, model, info)
     _check_numbers(folder, model, dtype)
     model.eval()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -181,7 +180,7 @@ class ServerBackend:
         try:
             answer = self._client.post(self._dialect.path, self._dialect.ask(model, ids))
             values = self._dialect.read(answer, ids, self._spellings)
-            return -_checked(values, first)
+            return -checked(values, first)
         except (BadAnswer, UserError) as error:
             raise UserError(f"{self._where(ids)}: {error}") from None
 
@@ -205,13 +204,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _checked(values: LogProbs, first: int) -> np.ndarray:
+def checked(values: LogProbs, first: int) -> np.ndarray:
     """Log-probabilities from `first` on as float32, each of them one."""
     for place, value in enumerate(values[first:], start=first):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise BadAnswer(f"gives no log-probability at place {place}, but {value!r}")
-        if not math.isfinite(value) or value <= _NO_NUMBER:
-            raise BadAnswer(f"gives {value} at place {place}, which is no number to count with")
         if value > 1e-3:  # rounding may carry a certain token a little above 0
             raise BadAnswer(f"gives {value} at place {place}; a log-probability is at most 0")
+        if not value > _NO_NUMBER:  # NaN is neither
+            raise BadAnswer(f"gives {value} at place {place}, which is no number to count with")
     return np.asarray(values[first:], dtype=np.float32)

@@ -6,6 +6,7 @@ checks: plain functions of a back-end or of a `Sample` of texts."""
 
 from skywright.evaluate.doctor.check import Check, NoiseFloor, Report
 from skywright.evaluate.doctor.examine import examine, examined, quick_checks
+from skywright.evaluate.doctor.numerics import noise_floor
 from skywright.evaluate.doctor.sample import Sample
 from skywright.evaluate.doctor.start import Start, StartProbe, probe_start
 from skywright.evaluate.doctor.texts import shipped_texts, texts_of, tokens_of
@@ -19,6 +20,7 @@ __all__ = [
     "StartProbe",
     "examine",
     "examined",
+    "noise_floor",
     "probe_start",
     "quick_checks",
     "shipped_texts",

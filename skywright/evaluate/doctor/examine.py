@@ -12,7 +12,7 @@ from skywright.errors import UserError
 from skywright.evaluate.backends import Backend
 from skywright.evaluate.doctor import numerics
 from skywright.evaluate.doctor import tokenizer as of_tokenizer
-from skywright.evaluate.doctor.check import Check, NoiseFloor, Report, guarded
+from skywright.evaluate.doctor.check import Check, Report, guarded
 from skywright.evaluate.doctor.sample import Sample
 from skywright.evaluate.doctor.start import start_check
 from skywright.evaluate.doctor.texts import shipped_texts
@@ -128,16 +128,14 @@ def examine(
         checks += guarded(check_name, part)
     progress(5, 7, "another dtype")
     other = _other_losses(sample, open_other)
-    gap: np.ndarray | None = None
+    losses: list[np.ndarray] | None = None
     if isinstance(other, Check):
         checks.append(other)
     else:
         losses, dtype = other
         checks.append(numerics.dtype_gap(sample, losses, dtype))
-        found = numerics.dtype_differences(sample, losses)
-        gap = found if np.isfinite(found).all() else None
     progress(7, 7, "doctor")
-    floor = NoiseFloor(numerics.batch_differences(sample), gap)
+    floor = numerics.noise_floor(sample, losses)
     return Report(name, backend.name, backend.dtype, tuple(checks), floor)
 
 

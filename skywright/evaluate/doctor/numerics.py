@@ -9,7 +9,7 @@ import numpy as np
 
 from skywright.evaluate.backends import Backend
 from skywright.evaluate.batches import batched_nll
-from skywright.evaluate.doctor.check import Check
+from skywright.evaluate.doctor.check import Check, NoiseFloor
 from skywright.evaluate.doctor.sample import Sample, per_document
 from skywright.evaluate.doctor.tokenizer import view_of
 from skywright.evaluate.protocols import make_windows
@@ -56,9 +56,10 @@ def causal(sample: Sample) -> Check:
     """Whether a token's loss is left alone by the tokens after it."""
     window = max(sample.windows(sample.backend.start_token_id), key=len)
     other = window.copy()
-    other[-1] = (int(window[-1]) + 1) % sample.backend.vocab_size
-    one, two = (sample.backend.token_nll([w], [1])[0][:-1] for w in (window, other))
-    moved = float(np.abs(one - two).max())
+    # Not the last one, which a model need not read. Its own loss and the next one may move.
+    other[-2] = (int(window[-2]) + 1) % sample.backend.vocab_size
+    one, two = (sample.backend.token_nll([w], [1])[0][:-2] for w in (window, other))
+    moved = float(np.abs(one - two).max(initial=0.0))
     figures = {"max_nats": moved}
     if moved > WRONG_NATS:
         return Check(
@@ -125,6 +126,17 @@ def left_padding(sample: Sample) -> Check:
 def dtype_differences(sample: Sample, other: list[np.ndarray]) -> np.ndarray:
     """Each text's |loss in this dtype - loss in the other| in nats per token."""
     return np.abs(per_document(sample.alone) - per_document(other)) / sample.sizes
+
+
+def noise_floor(sample: Sample, other: list[np.ndarray] | None = None) -> NoiseFloor:
+    """How far the texts' losses move between batches, and between dtypes.
+
+    other: the same losses in another dtype, if there are any that are numbers.
+    """
+    gap = None if other is None else dtype_differences(sample, other)
+    if gap is not None and not np.isfinite(gap).all():
+        gap = None
+    return NoiseFloor(batch_differences(sample), gap)
 
 
 def dtype_gap(sample: Sample, other: list[np.ndarray], other_dtype: str) -> Check:

@@ -25,7 +25,7 @@ def shipped_texts() -> list[str]:
 def texts_of(sets: Sequence[EvaluationSet], documents: int) -> list[str]:
     """The first `documents` texts, taken from the sets in turn and cut at `MAX_CHARS`."""
     texts = _in_turn([[document.text for document in item.documents] for item in sets])
-    return [text[:MAX_CHARS] for text in texts if text.strip()][:documents]
+    return [text[:MAX_CHARS] for text in texts[:documents]]
 
 
 def tokens_of(backend: Backend, sets: Sequence[EvaluationSet], looked_at: int = 50) -> int:

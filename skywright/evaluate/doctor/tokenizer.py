@@ -85,7 +85,8 @@ def round_trip(backend: Backend, texts: Sequence[str]) -> Check:
     view = view_of(backend)
     if view is None:
         return Check("round trip", "skip", "this back-end does not show its tokenizer")
-    changed, lost = [], []
+    changed: list[tuple[str, str]] = []
+    lost: list[tuple[str, str]] = []
     for text in texts:
         ids = [int(i) for i in ids_of(backend, text)]
         back = view.decode(ids)
