@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import lambertw
 
 from skywright.statistics.estimate import Estimate, Floats, check_level, finite_or_none, vector
+from skywright.statistics.units import coded
 
 FIRST_LOOK = 30
 """Units before the first interval: docs/statistics.md has the coverage measured from here on."""
@@ -80,7 +81,7 @@ def random_order(documents: int, seed: int, clusters: ArrayLike | None = None) -
     rng = np.random.default_rng(seed)
     if clusters is None:
         return rng.permutation(documents).astype(np.int64)
-    _, unit_of = np.unique(_labels(clusters, documents), return_inverse=True)
+    _, unit_of = coded(clusters, documents, "clusters")
     place = rng.permutation(int(unit_of.max()) + 1)
     return np.argsort(place[unit_of], kind="stable").astype(np.int64)
 
@@ -120,7 +121,7 @@ def paired_sequence(
     if not (bottom > 0).all():
         raise ValueError("sizes must be positive; a document without text has no loss")
     if clusters is not None:
-        edges = _cluster_edges(_labels(clusters, a.size), scored)
+        edges = _cluster_edges(coded(clusters, a.size, "clusters")[1], scored)
         if edges.size < 2:
             raise ValueError("no cluster is complete yet")
         top = np.add.reduceat(top[: edges[-1]], edges[:-1])
@@ -184,13 +185,6 @@ def _first(true_at: NDArray[np.bool_]) -> int | None:
     return int(np.argmax(true_at)) + 1 if true_at.any() else None
 
 
-def _labels(labels: ArrayLike, documents: int) -> NDArray[Any]:
-    array = np.asarray(labels)
-    if array.shape != (documents,):
-        raise ValueError(f"{documents} documents but clusters of shape {array.shape}")
-    return array
-
-
 def _checked_order(order: ArrayLike, documents: int) -> NDArray[np.int64]:
     scored = np.asarray(order)
     if scored.ndim != 1 or scored.size == 0 or scored.dtype.kind not in "iu":
@@ -200,9 +194,8 @@ def _checked_order(order: ArrayLike, documents: int) -> NDArray[np.int64]:
     return scored.astype(np.int64)
 
 
-def _cluster_edges(labels: NDArray[Any], scored: NDArray[np.int64]) -> NDArray[np.int64]:
+def _cluster_edges(unit_of: NDArray[np.int64], scored: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where each complete cluster begins in the order, and where the last of them ends."""
-    _, unit_of = np.unique(labels, return_inverse=True)
     sequence = unit_of[scored]
     starts = np.flatnonzero(np.diff(sequence, prepend=-1))
     if np.unique(sequence[starts]).size != starts.size:

@@ -86,11 +86,11 @@ def strata_of(
     if domains is None:
         names, domain_of = np.array(["all"]), np.zeros(count, dtype=np.int64)
     else:
-        names, domain_of = _coded(domains, count, "domains")
+        names, domain_of = coded(domains, count, "domains")
     if clusters is None:
         unit_of, unit_domain = np.arange(count), domain_of
     else:
-        cluster_names, unit_of = _coded(clusters, count, "clusters")
+        cluster_names, unit_of = coded(clusters, count, "clusters")
         unit_domain = np.empty(len(cluster_names), dtype=np.int64)
         unit_domain[unit_of] = domain_of
         astray = np.flatnonzero(unit_domain[unit_of] != domain_of)
@@ -102,10 +102,8 @@ def strata_of(
                 "a cluster must lie in one domain"
             )
     units = len(unit_domain)
-    unit_sizes = np.bincount(unit_of, weights=sizes, minlength=units)
-    unit_tops = np.stack(
-        [np.bincount(unit_of, weights=column, minlength=units) for column in losses.T], axis=1
-    )
+    unit_sizes = _sums(sizes, unit_of, units)
+    unit_tops = np.stack([_sums(column, unit_of, units) for column in losses.T], axis=1)
     strata = []
     for index, name in enumerate(names):
         rows = np.flatnonzero(unit_domain == index)
@@ -116,9 +114,21 @@ def strata_of(
     return tuple(strata)
 
 
-def _coded(labels: ArrayLike, count: int, what: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
+def coded(labels: ArrayLike, documents: int, what: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Distinct labels in their order, and which of them each document has.
+
+    Raises ValueError unless there is one label a document, text or a number.
+    """
     array = np.asarray(labels)
-    if array.shape != (count,):
-        raise ValueError(f"{count} documents but {what} of shape {array.shape}")
+    if array.shape != (documents,):
+        raise ValueError(f"{documents} documents but {what} of shape {array.shape}")
+    if array.dtype.kind == "O" or (array.dtype.kind == "f" and np.isnan(array).any()):
+        missing = [value is None or value != value for value in array]
+        at = missing.index(True) if True in missing else 0
+        raise ValueError(f"{what}[{at}] is {array[at]!r}; labels must be all text or all numbers")
     names, codes = np.unique(array, return_inverse=True)
     return names, codes.astype(np.int64)
+
+
+def _sums(values: Floats, unit_of: NDArray[np.int64], units: int) -> Floats:
+    return np.bincount(unit_of, weights=values, minlength=units).astype(np.float64)

@@ -142,6 +142,14 @@ def test_real_losses_get_nearly_the_t_interval() -> None:
         (lambda: ratio_studentised([1.0, 2.0], [1.0, 1.0], level=1.0), "level"),
         (lambda: ratio_studentised([1.0, 2.0], [1.0, 1.0], clusters=[1]), "clusters of shape"),
         (
+            lambda: ratio_studentised([1.0, 2.0], [1.0, 1.0], ["x", None]),
+            r"clusters\[1\] is None; labels must be",
+        ),
+        (
+            lambda: ratio_studentised([1.0, 2.0], [1.0, 1.0], domains=[2.0, math.nan]),
+            r"domains\[1\] is .*nan.*; labels must be",
+        ),
+        (
             lambda: ratio_studentised([1.0, 2.0], [1.0, 1.0], ["x", "x"], ["a", "b"]),
             "cluster x has documents in domains a and b",
         ),
