@@ -262,7 +262,7 @@ def _show_comparison(found: ModelComparison) -> None:
                 "95 %, all pairs": interval(pair.joint.difference),
                 "verdict": pair.verdict,
                 "detectable": decimal(pair.joint.detectable),
-                "domains": ", ".join(f"{w} in {n}" for w, n in pair.domains_won.items()),
+                "domains": "; ".join(f"{w} in {n}" for w, n in pair.domains_won.items()),
             }
             for pair in found.pairs
         ]

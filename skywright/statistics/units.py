@@ -102,12 +102,8 @@ def strata_of(
                 "a cluster must lie in one domain"
             )
     units = len(unit_domain)
-    unit_sizes = np.bincount(unit_of, weights=sizes, minlength=units).astype(np.float64)
-    unit_tops = np.stack(
-        [np.bincount(unit_of, weights=column, minlength=units) for column in losses.T],
-        axis=1,
-        dtype=np.float64,
-    )
+    unit_sizes = _sums(sizes, unit_of, units)
+    unit_tops = np.stack([_sums(column, unit_of, units) for column in losses.T], axis=1)
     strata = []
     for index, name in enumerate(names):
         rows = np.flatnonzero(unit_domain == index)
@@ -132,3 +128,7 @@ def coded(labels: ArrayLike, documents: int, what: str) -> tuple[NDArray[Any], N
         raise ValueError(f"{what}[{at}] is {array[at]!r}; labels must be all text or all numbers")
     names, codes = np.unique(array, return_inverse=True)
     return names, codes.astype(np.int64)
+
+
+def _sums(values: Floats, unit_of: NDArray[np.int64], units: int) -> Floats:
+    return np.bincount(unit_of, weights=values, minlength=units).astype(np.float64)

@@ -81,6 +81,27 @@ def test_flipped_effects_have_the_variance_of_the_difference() -> None:
     assert single == pytest.approx(moved[0].tops[:, 0] / 8)
 
 
+def test_flipped_effects_make_up_for_the_ratios_that_were_estimated() -> None:
+    # Three domains of three units: unrepaired, a third of two thirds of the variance is missing.
+    rng = np.random.default_rng(1)
+    flipped, truth = [], 1 / 9
+    for _ in range(2000):
+        parts = [Stratum(str(d), rng.normal(0.0, 1.0, (3, 1)), np.ones(3)) for d in range(3)]
+        flipped.append((flippable_effects(parts) ** 2).sum())
+    assert np.mean(flipped) == pytest.approx(truth, rel=0.05)
+
+
+def test_a_call_in_one_domain_must_stand_holms_adjustment() -> None:
+    # Six units all on one side: p = 2 / 64, enough alone, not enough as one of two domains.
+    a, b = np.arange(2.0, 8.0), np.ones(6)
+    assert paired_comparison(a, b, np.ones(6)).domains[0].verdict == "b lower"
+    rest = np.array([1.0, -1.0, 2.0, -2.0, 3.0, -3.0])
+    both = paired_comparison(
+        np.append(a, rest), np.append(b, np.zeros(6)), np.ones(12), ["x"] * 6 + ["y"] * 6
+    ).domains[0]
+    assert (both.p, both.p_adjusted, both.verdict) == (2 / 64, 4 / 64, "cannot tell")
+
+
 def test_verdicts_name_the_lower_model_and_stop_at_the_noise_floor() -> None:
     sample = real()
     before, after = sample.models["step-00000391"], sample.models["step-00000636"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from skywright.statistics import Period, holm, leaderboard, ranking_stability
+from skywright.statistics.ranking import joint_intervals
 from tests.statistics.samples import Sample, simulated
 
 
@@ -45,6 +47,27 @@ def test_rankings_far_apart_are_stable_for_certain_and_turned_ones_are_not() -> 
     assert same.kendall_sure == (1.0, 1.0)
     turned = period(simulated(2), **{f"m{i}": 2 - 0.2 * i for i in range(5)})
     assert ranking_stability(before, turned).kendall_sure == (-1.0, -1.0)
+
+
+def test_both_periods_hold_together_at_the_level() -> None:
+    def range_at(level: float, seed: int) -> tuple[float, float]:
+        seeds = np.random.SeedSequence(0).spawn(4)
+        signs = [
+            joint_intervals(period(simulated(s)).strata(), 200, child, level).directions()
+            for s, child in zip((seed, seed + 1), seeds[:2], strict=True)
+        ]
+        agreement = signs[0] * signs[1]
+        return (
+            agreement.mean() - (agreement == 0).mean(),
+            agreement.mean() + (agreement == 0).mean(),
+        )
+
+    found = [
+        ranking_stability(period(simulated(s)), period(simulated(s + 1)), draws=200).kendall_sure
+        for s in range(0, 20, 2)
+    ]
+    assert found == [range_at(math.sqrt(0.95), s) for s in range(0, 20, 2)]
+    assert found != [range_at(0.95, s) for s in range(0, 20, 2)]
 
 
 def test_only_the_model_that_knew_the_first_period_is_called() -> None:

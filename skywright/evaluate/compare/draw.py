@@ -49,8 +49,9 @@ def _line(x1: float, y1: float, x2: float, y2: float, stroke: str, width: float)
 
 
 def _picture(height: float, label: str, parts: Sequence[Markup]) -> Markup:
+    paper = _element("rect", width="100%", height="100%", fill="#ffffff")
     return _element(
-        "svg", Markup("\n").join(parts), xmlns="http://www.w3.org/2000/svg",
+        "svg", Markup("\n").join([paper, *parts]), xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {WIDTH} {height:.0f}", role="img", aria_label=label,
         font_family="system-ui, sans-serif",
     )  # fmt: skip
