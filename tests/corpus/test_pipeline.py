@@ -18,7 +18,8 @@ from skywright.corpus.config import CorpusConfig
 from skywright.corpus.export import export
 from skywright.corpus.extract import Extracted, extract
 from skywright.corpus.ledger import why
-from skywright.corpus.pipeline import CorpusResult, build
+from skywright.corpus.pipeline import build
+from skywright.corpus.publish import CorpusResult
 from skywright.corpus.waterfall import waterfall
 from skywright.errors import UserError
 from skywright.sets.schema import document_id

@@ -1,0 +1,172 @@
+"""Puts a finished corpus in its place: documents, signals, ledger, waterfall; counts checked."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import xxhash
+
+from skywright.corpus import ledger, measure
+from skywright.corpus.config import CorpusConfig
+from skywright.corpus.schemas import LEDGER_SCHEMA
+from skywright.corpus.waterfall import FILE as WATERFALL
+from skywright.corpus.waterfall import Tally
+from skywright.engine.files import TEMPORARY, atomic_open, sweep_temporary, write_json
+from skywright.engine.runner import Output
+from skywright.engine.stage import Shard
+
+
+@dataclass(frozen=True)
+class CorpusResult:
+    """Where a corpus stands: `documents` and `signals` are Parquet files, one an input file."""
+
+    folder: Path
+    documents: tuple[Path, ...]
+    signals: tuple[Path, ...]
+    ledger: Path
+    waterfall: Mapping[str, Any]
+
+
+class CorpusError(Exception):
+    """A law of the corpus does not hold (records lost, an id twice); nothing was published."""
+
+
+def publish(
+    done: Mapping[str, Output],
+    sets: Sequence[measure.HeldOutSet],
+    config: CorpusConfig,
+    out: Path,
+) -> CorpusResult:
+    """Publish the outputs of all stages, by name, under `out`.
+
+    Raises `CorpusError` if a record has no ledger row, or if an id stands twice.
+    """
+    _check_ids(done["final"])
+    documents = _place(done["final"].shards("documents"), out / "documents")
+    signals = _place(done["signals"].shards("signals"), out / "signals")
+    tally = Tally()
+    with (
+        atomic_open(out / ledger.LEDGER) as stream,
+        pq.ParquetWriter(stream, LEDGER_SCHEMA, compression="zstd") as writer,
+    ):
+        for shard, read in zip(done["ledger"].shards("ledger"), done["index"].records, strict=True):
+            table = pq.read_table(shard.path)
+            expected = sum(read["outputs"][name]["rows"] for name in ("records", "errors"))
+            if table.num_rows != expected:
+                raise CorpusError(
+                    f"{shard.key}: {expected} records read, {table.num_rows} ledger rows"
+                )
+            tally.add(table)
+            writer.write_table(table)
+    published = done["final"].rows("documents")
+    if tally.kept != published:
+        raise CorpusError(f"the ledger keeps {tally.kept} records, {published} documents stand")
+    counts = tally.as_json(_seconds(done), done["ledger"].read("samples").to_pylist())
+    counts["heldout"] = _heldout(done, sets, config, tally)
+    counts["duplicates"] = _duplicates(done)
+    write_json(out / WATERFALL, counts)
+    return CorpusResult(out, documents, signals, out / ledger.LEDGER, counts)
+
+
+def _check_ids(final: Output) -> None:
+    ids = np.array(
+        [i for s in final.shards("documents") for i in pq.read_table(s.path, columns=["id"])["id"]
+         .to_pylist()], dtype="S16",
+    )  # fmt: skip
+    if len(np.unique(ids.view("V16") if len(ids) else ids)) != len(ids):
+        raise CorpusError("two documents have one id after exact copies were removed")
+
+
+def _place(shards: Sequence[Shard], folder: Path) -> tuple[Path, ...]:
+    """Publish a stage's tables under readable names (hard links where the disk allows them)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep_temporary(folder)
+    placed = []
+    for shard in shards:
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", shard.key)[-80:]
+        path = folder / f"{name}-{xxhash.xxh3_64_hexdigest(shard.key.encode())[:8]}.parquet"
+        temporary = folder / f"{TEMPORARY}{uuid.uuid4().hex}"
+        try:
+            os.link(shard.path, temporary)
+        except OSError:
+            shutil.copyfile(shard.path, temporary)
+        os.replace(temporary, path)
+        temporary.unlink(missing_ok=True)
+        placed.append(path)
+    for old in set(folder.glob("*.parquet")) - set(placed):
+        old.unlink()
+    return tuple(sorted(placed))
+
+
+def _seconds(done: Mapping[str, Output]) -> dict[str, float]:
+    """Work of each step, in seconds over all processes."""
+    parts = {
+        "read": ("index",),
+        "url_duplicates": ("url_duplicates", "survivors"),
+        "extract": ("extract",),
+        "heldout": ("heldout",),
+        "rules": ("signals", "decide"),
+        "exact_duplicates": ("exact_duplicates", "unique"),
+        "near_duplicates": ("minhash", "pairs", "members", "near_duplicates"),
+    }
+    return {
+        step: sum(done[name].seconds for name in names if name in done)
+        for step, names in parts.items()
+    }
+
+
+def _heldout(
+    done: Mapping[str, Output],
+    sets: Sequence[measure.HeldOutSet],
+    config: CorpusConfig,
+    tally: Tally,
+) -> dict[str, Any]:
+    """The proof: over all evaluation documents, the largest containment in what is kept.
+
+    The search is exhaustive over all shingles, so this is no estimate.
+    """
+    dropped = {item.name: tally.dropped["heldout", f"heldout:{item.name}"] for item in sets}
+    largest = 0.0
+    if "heldout" in done:
+        found = done["heldout"].shards("containment")
+        for entries, overlaps in zip(done["ledger"].shards("ledger"), found, strict=True):
+            rows = pq.read_table(entries.path, columns=["record", "kept"])
+            overlap = pq.read_table(overlaps.path, columns=["record", "containment"])
+            kept = rows.filter(rows["kept"])["record"].combine_chunks()
+            inside = overlap.filter(pc.is_in(overlap["record"], value_set=kept))
+            largest = max(largest, float(pc.max(inside["containment"]).as_py() or 0.0))
+    return {
+        "documents": sum(len(item.documents) for item in sets),
+        "dropped": sum(dropped.values()),
+        "threshold": config.heldout.containment,
+        "max_containment_kept": largest,
+        "sets": {
+            item.name: {"documents": len(item.documents), "dropped": dropped[item.name]}
+            for item in sets
+        },
+    }
+
+
+def _duplicates(done: Mapping[str, Output]) -> dict[str, Any]:
+    """Counts of copies; `pairs_proposed` is what LSH proposed (a pair may come from several
+    bands), `largest_cluster` a kept document with its near copies.
+    """
+    removed = done["near_duplicates"].read("dropped")
+    return {
+        "same_url": done["url_duplicates"].rows("dropped"),
+        "exact_copies": done["exact_duplicates"].rows("dropped"),
+        "near_copies": removed.num_rows,
+        "pairs_proposed": done["pairs"].rows("pairs"),
+        "largest_cluster": int(pc.max(removed["cluster_size"]).as_py() or 1),
+        "min_similarity": float(pc.min(removed["similarity"]).as_py() or 0.0),
+    }
