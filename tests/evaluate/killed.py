@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import transformers
 
 from skywright.evaluate import prepare as preparing
 from skywright.evaluate.backends.hf import HFBackend
@@ -55,6 +56,9 @@ def _die_at_renaming(last: int) -> None:
 
 
 def main(model: Path, store: Path) -> None:
+    """See the module's docstring."""
+    for name in ("AutoTokenizer", "AutoModelForCausalLM", "LlamaForCausalLM"):
+        getattr(transformers, name)  # read now, once, not by every child
     for kills in range(MOST_KILLS):
         child = os.fork()  # nothing has run in this process that a fork would tear
         if child == 0:
