@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from skywright.cli.comparison import named_model, show_comparison, show_early
 from skywright.cli.console import progress_bar, say, show_json, show_table
 from skywright.cli.shared import Json, Place, read_summary
 
 if TYPE_CHECKING:
     from skywright.evaluate.backends.options import BackendOptions
-    from skywright.evaluate.compare import ModelComparison
     from skywright.evaluate.models import EvaluatedModel
 
 app = typer.Typer(help="Score models on held-out documents.", no_args_is_help=True)
@@ -197,76 +197,54 @@ def compare(
         float,
         typer.Option(min=0, help="Smaller differences are not called: nats per reference token."),
     ] = 0.0,
+    stop_when_sure: Annotated[
+        bool,
+        typer.Option(
+            "--stop-when-sure",
+            help="Score documents in random order only until every pair is decided; no pages.",
+        ),
+    ] = False,
+    budget: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --stop-when-sure: most documents a model reads."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="With --stop-when-sure: of the order.")] = 0,
     doctor: Annotated[bool, typer.Option(help="Check each model before its first score.")] = True,
     as_json: Json = False,
 ) -> None:
     """Rank models and compare every pair, with intervals; see where they differ, byte by byte."""
     from skywright.evaluate.compare import compare as compare_models
+    from skywright.evaluate.compare import compare_early
     from skywright.evaluate.protocols import Protocol
     from skywright.evaluate.reference import open_reference
     from skywright.sets import load
 
-    listed = [_named_model(text) for text in models]
+    listed = [named_model(text) for text in models]
+    given = (
+        listed,
+        [load(path) for path in sets],
+        Protocol(max_chars=max_chars),
+        open_reference(reference or Path(listed[0]["path"])),
+        out,
+    )
+    opened = {"device": device, "dtype": dtype, "noise_floor": noise_floor, "examine": doctor}
+    if stop_when_sure:
+        with progress_bar(quiet=as_json) as progress:
+            early = compare_early(*given, progress, budget_documents=budget, seed=seed, **opened)
+        if as_json:
+            show_json(early.as_json())
+        else:
+            show_early(early)
+        return
+    if budget is not None:
+        raise typer.BadParameter("goes with --stop-when-sure", param_hint="--budget")
     with progress_bar(quiet=as_json) as progress:
-        found = compare_models(
-            listed,
-            [load(path) for path in sets],
-            Protocol(max_chars=max_chars),
-            open_reference(reference or Path(listed[0]["path"])),
-            out,
-            progress,
-            device=device,
-            dtype=dtype,
-            noise_floor=noise_floor,
-            examine=doctor,
-        )
+        found = compare_models(*given, progress, **opened)
     if as_json:
         show_json(found.as_json())
         return
-    _show_comparison(found)
+    show_comparison(found)
     say(f"pages: {out / 'compare.html'}, {out / 'documents.html'}")
-
-
-def _named_model(text: str) -> EvaluatedModel:
-    """FOLDER, named after itself, or NAME=FOLDER."""
-    name, given, path = text.partition("=")
-    if not given or "/" in name:  # an equals sign within a path
-        name, path = Path(text).name, text
-    return {"name": name, "path": path, "tokens": 0, "segment": ""}
-
-
-def _show_comparison(found: ModelComparison) -> None:
-    from skywright.evaluate.compare.numbers import decimal, interval, ranks, value
-
-    show_table(
-        [
-            {
-                "ranks": ranks(row.macro.best_rank, row.macro.worst_rank),
-                "model": row.model,
-                "perplexity": value(row.macro.perplexity),
-                "95 %": interval(row.macro.perplexity),
-                "all models": interval(row.macro.simultaneous),
-                "bits/byte": value(row.macro.bpb),
-                "bits/char": value(row.macro.bits_per_char),
-                **{domain: value(cell.perplexity) for domain, cell in row.domains.items()},
-            }
-            for row in found.rows
-        ]
-    )
-    show_table(
-        [
-            {
-                "a": pair.a,
-                "b": pair.b,
-                "a - b, nats": value(pair.joint.difference),
-                "95 %, all pairs": interval(pair.joint.difference),
-                "verdict": pair.verdict,
-                "detectable": decimal(pair.joint.detectable),
-                "domains": "; ".join(f"{w} in {n}" for w, n in pair.domains_won.items()),
-            }
-            for pair in found.pairs
-        ]
-    )
 
 
 @app.command("doctor", epilog="Example: skywright eval doctor path/to/model examples/sets/zh_wiki")

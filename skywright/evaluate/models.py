@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple, TypedDict
+from dataclasses import dataclass
+from typing import Literal, TypedDict
 
 import pyarrow as pa
 
@@ -13,6 +14,7 @@ from skywright.evaluate.backends import Backend, open_backend
 from skywright.evaluate.backends.options import BackendOptions
 from skywright.evaluate.config import BATCH_TOKENS
 from skywright.evaluate.doctor import examined
+from skywright.evaluate.pace import Pace
 from skywright.evaluate.prepare import ReferenceTokenizer
 from skywright.evaluate.protocols import ScoringProtocol
 from skywright.evaluate.score import score
@@ -30,8 +32,12 @@ class EvaluatedModel(TypedDict):
     segment: str
 
 
-class ScoredModel(NamedTuple):
-    """A model, the back-end that holds it, and its scores by the name of the set in the call."""
+@dataclass
+class ScoredModel:
+    """A model, the back-end that holds it, and its scores by the name of the set in the call.
+
+    The back-end is there until the next model is asked for.
+    """
 
     model: EvaluatedModel
     backend: Backend
@@ -72,6 +78,18 @@ def chosen_models(
     return [model for model in models if model["name"] in wanted]
 
 
+def open_model(
+    model: EvaluatedModel,
+    device: str = "cpu",
+    dtype: str = "float32",
+    options: BackendOptions | None = None,
+    examine: bool = False,
+) -> Backend:
+    """The model's back-end; with `examine` it goes through the doctor before its first loss."""
+    backend = open_backend(model["path"], device, dtype, options)
+    return examined(backend, model["name"]) if examine else backend
+
+
 def score_models(
     models: Sequence[EvaluatedModel],
     sets: Mapping[str, EvaluationSet],
@@ -91,25 +109,29 @@ def score_models(
 
     sets: by a name of the caller's choice (a domain, a role), which keys the tables. options: how
     the models are opened; examine: each goes through the doctor's quick checks before its first
-    loss, and `UserError` says what it does not pass. Progress is told over all models and sets.
+    loss, and `UserError` says what it does not pass. Progress is told over all models and sets,
+    in words with the tokens a second and the time that is left for the set under way.
     """
     steps = len(models) * len(sets)
     for number, model in enumerate(models):
-        backend = open_backend(model["path"], device, dtype, options)
-        if examine:
-            backend = examined(backend, model["name"])
+        backend = open_model(model, device, dtype, options, examine)
         tables = {}
         for place, (name, item) in enumerate(sets.items()):
             before = number * len(sets) + place
-            text = f"{model['name']} on {name}"
+            text, pace = f"{model['name']} on {name}", Pace()
             progress(before, steps, text)
 
             def within(
-                done: float, total: float, _: str, before: int = before, text: str = text
-            ) -> None:
-                progress(before + done / total, steps, text)
+                done: float, total: float, _: str,
+                before: int = before, text: str = text, pace: Pace = pace,
+            ) -> None:  # fmt: skip
+                told = pace(done, total)
+                progress(before + done / total, steps, f"{text}: {told}" if told else text)
 
             tables[name] = score(
                 backend, item, protocol, reference, store, within, batch_tokens, tokens
             )
-        yield ScoredModel(model, backend, tables)
+        scored = ScoredModel(model, backend, tables)
+        yield scored
+        # The caller still holds `scored`: its weights must go before the next model's come.
+        del scored.backend, backend

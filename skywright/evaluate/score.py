@@ -125,16 +125,21 @@ def score_prepared(
     """Score what `prepare` made; columns as `store.SCORES`, with tokens as `store.TOKENS` too.
 
     parts: where each part is kept as soon as it is scored; those that are there are not scored
-    again. Progress is told in tokens. Raises `UserError` if a loss is not a finite number.
+    again. Progress is told in tokens and begins with what is there. Raises `UserError` if a loss
+    is not a finite number.
     """
     plan = prepared.parts()
     sizes = [sum(len(prepared.documents[i].encoding.ids) for i in places) for places in plan]
-    total, done = sum(sizes), 0
+    kept: list[pa.Table | None] = [
+        parts and parts.read(number, [prepared.documents[i].id for i in places], tokens)
+        for number, places in enumerate(plan)
+    ]
+    total = sum(sizes)
+    done = sum(size for size, table in zip(sizes, kept, strict=True) if table is not None)
     text = f"score {prepared.set_name}"
+    progress(done, total, text)
     tables = []
-    for number, (places, size) in enumerate(zip(plan, sizes, strict=True)):
-        documents = [prepared.documents[i] for i in places]
-        table = parts and parts.read(number, [d.id for d in documents], tokens)
+    for number, (places, size, table) in enumerate(zip(plan, sizes, kept, strict=True)):
         if table is None:
 
             def within(
@@ -142,12 +147,12 @@ def score_prepared(
             ) -> None:
                 progress(before + own * part / whole, total, text)
 
+            documents = [prepared.documents[i] for i in places]
             table = _score_documents(backend, prepared, documents, batch_tokens, tokens, within)
             if parts is not None:
                 parts.write(number, table)
+            done += size
         tables.append(table)
-        done += size
-        progress(done, total, text)
     order = np.argsort([place for places in plan for place in places])
     return pa.concat_tables(tables).take(order).combine_chunks()
 
@@ -182,5 +187,5 @@ def score(
         prepared = prepare(backend, evaluation_set, protocol, reference)
         table = score_prepared(backend, prepared, batch_tokens, progress, tokens, entry.parts)
         entry.write(table, protocol_record(protocol, backend, reference.fingerprint))
-    entry.parts.clear()
+    entry.tidy()
     return table

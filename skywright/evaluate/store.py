@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from skywright.engine.files import atomic_folder, atomic_open, write_json
+from skywright.engine.files import atomic_folder, atomic_open, sweep_temporary, write_json
 from skywright.errors import UserError
 
 POSITIONS_BYTES = (0, 1024, 4096, 16_384, 65_536)
@@ -98,10 +98,6 @@ class Parts:
         """Keep a part, whole or not at all."""
         _write(self._path(number, "logp" in table.column_names), table)
 
-    def clear(self) -> None:
-        """Forget all parts: the entry is complete."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -144,6 +140,12 @@ class Entry:
             write_json(folder / "protocol.json", record)
         if "logp" in table.column_names and not (self.folder / "tokens.parquet").is_file():
             _write(self.folder / "tokens.parquet", table.select(TOKENS.names))
+
+    def tidy(self) -> None:
+        """Once it is whole: remove its parts, and what writers left that were killed."""
+        shutil.rmtree(self.parts.folder, ignore_errors=True)
+        for folder in (self.folder.parent, self.folder):
+            sweep_temporary(folder)
 
 
 @dataclass(frozen=True)

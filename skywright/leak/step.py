@@ -14,10 +14,9 @@ from typing import Any
 from skywright.engine.files import stable_hash, write_json
 from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
-from skywright.evaluate.backends import open_backend
+from skywright.evaluate.models import EvaluatedModel, chosen_models, score_models
+from skywright.evaluate.prepare import ReferenceTokenizer
 from skywright.evaluate.protocols import Protocol
-from skywright.evaluate.score import ReferenceTokenizer, score
-from skywright.evaluate.step import EvaluatedModel, chosen_models
 from skywright.evaluate.store import Store
 from skywright.evaluate.summary import nats_per_reference_token
 from skywright.leak.config import LeakConfig
@@ -116,19 +115,14 @@ def run(
     if config.overlap_reference is not None:
         compared["other_reference"] = read_reference_file(config.overlap_reference)
     protocol = Protocol()
-    store = Store(store_root or out / "store")
+    scored_models = score_models(
+        chosen_models(models, config.checkpoints), compared, protocol, reference_tokenizer,
+        Store(store_root or out / "store"), progress,
+        device=config.device, dtype=config.dtype, batch_tokens=config.batch_tokens,
+    )  # fmt: skip
     rows = []
-    chosen = chosen_models(models, config.checkpoints)
-    for number, model in enumerate(chosen):
-        backend = open_backend(Path(model["path"]), config.device, config.dtype)
-        tables = {}
-        for place, (role, item) in enumerate(compared.items()):
-            progress(number * len(compared) + place, len(chosen) * len(compared),
-                     f"{model['name']} on {item.name}")  # fmt: skip
-            tables[role] = score(
-                backend, item, protocol, reference_tokenizer, store,
-                batch_tokens=config.batch_tokens,
-            )  # fmt: skip
+    for scored in scored_models:
+        model, tables = scored.model, scored.tables
         losses = {
             role: nats_per_reference_token(table, config.bootstrap_draws, config.seed)
             for role, table in tables.items()

@@ -17,11 +17,11 @@ import pyarrow as pa
 from skywright.engine.files import write_json
 from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
-from skywright.evaluate.backends import open_backend
 from skywright.evaluate.bench import accuracy, answer_items
+from skywright.evaluate.models import EvaluatedModel, find_model, score_models
+from skywright.evaluate.prepare import ReferenceTokenizer
 from skywright.evaluate.protocols import Protocol
-from skywright.evaluate.score import ReferenceTokenizer, score
-from skywright.evaluate.step import EvaluatedModel, find_model, sets_by_domain
+from skywright.evaluate.step import sets_by_domain
 from skywright.evaluate.store import Store
 from skywright.evaluate.summary import column, nats_per_reference_token
 from skywright.sets import EvaluationSet
@@ -65,22 +65,17 @@ def run(
         raise UserError(f"{out / 'branch'}: the branch exported no checkpoint; export its end")
     end = trained[-1]
     items = make_benchmark(config.benchmark_items, config.seed)
-    store, protocol = Store(store_root or out / "store"), Protocol(max_chars=config.max_chars)
+    protocol = Protocol(max_chars=config.max_chars)
     answers: list[pa.Table] = []
     tables: list[dict[str, pa.Table]] = []
-    for number, model in enumerate((start, end)):
-        progress(number, 2, f"measure {model['name']}")
-        backend = open_backend(Path(model["path"]), config.device, config.dtype)
-        answers.append(answer_items(backend, items, config.batch_tokens))
-        tables.append(
-            {
-                domain: score(
-                    backend, item, protocol, reference_tokenizer, store,
-                    batch_tokens=config.batch_tokens,
-                )
-                for domain, item in domains.items()
-            }
-        )  # fmt: skip
+    scored_models = score_models(
+        [start, end], domains, protocol, reference_tokenizer,
+        Store(store_root or out / "store"), progress,
+        device=config.device, dtype=config.dtype, batch_tokens=config.batch_tokens,
+    )  # fmt: skip
+    for scored in scored_models:
+        tables.append(scored.tables)
+        answers.append(answer_items(scored.backend, items, config.batch_tokens))
     rows: list[dict[str, Any]] = []
     befores: list[Estimate] = []
     afters: list[Estimate] = []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from skywright.engine.files import read_json
 from skywright.errors import UserError
 from skywright.evaluate import EvaluateConfig, EvaluatedModel, run
 from skywright.evaluate.backends.hf import HFBackend
+from skywright.evaluate.models import score_models
 from skywright.evaluate.protocols import Protocol
 from skywright.evaluate.score import score
 from skywright.evaluate.step import find_model
@@ -97,6 +99,15 @@ def test_a_run_cut_short_goes_on_and_gives_the_same_bytes(
     assert len(list((tmp_path / "cut").rglob("docs.parquet"))) == 1
     run(config, models(llama), SETS, tokenizer, tmp_path / "cut")
     assert files(tmp_path / "cut") == files(tmp_path / "whole")
+
+
+def test_one_model_is_in_memory_at_a_time(llama: Path, tokenizer: Tokenizer) -> None:
+    seen: list[weakref.ref] = []
+    sets = {"one": SETS[0]}
+    for scored in score_models(models(llama, llama, llama), sets, Protocol(), tokenizer):
+        assert [ref() for ref in seen] == [None] * len(seen)
+        seen.append(weakref.ref(scored.backend))
+    assert len(seen) == 3
 
 
 def test_checkpoints_can_be_named_and_wrong_names_are_refused(

@@ -84,7 +84,7 @@ def test_a_step_cut_short_goes_on_and_gives_the_same_bytes(
         pass
 
     def kill(done: float, total: float, text: str) -> None:
-        if text.startswith("step-1 on gsm8k_seen"):
+        if text.startswith("step-1 on train_seen"):
             raise KilledError
 
     run(CONFIG, [model], SETS, tokenizer, tmp_path / "whole")

@@ -12,6 +12,7 @@ from skywright.evaluate.batches import batched_nll
 from skywright.evaluate.doctor.check import Check, NoiseFloor
 from skywright.evaluate.doctor.sample import Sample, per_document
 from skywright.evaluate.doctor.tokenizer import view_of
+from skywright.evaluate.pace import duration
 from skywright.evaluate.protocols import make_windows
 from skywright.statistics import paired_ratio_difference
 
@@ -208,11 +209,5 @@ def throughput(backend: Backend, sample: Sample, set_tokens: int = 0) -> Check:
     finding = f"{rate:,.0f} tokens/s on short texts"
     if set_tokens:
         figures |= {"set_tokens": set_tokens, "set_s": set_tokens / rate}
-        finding += f"; the sets' {set_tokens:,} tokens take about {_duration(set_tokens / rate)}"
+        finding += f"; the sets' {set_tokens:,} tokens take about {duration(set_tokens / rate)}"
     return Check("throughput", "pass", finding, "", figures)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
