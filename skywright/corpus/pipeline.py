@@ -126,7 +126,7 @@ def _run(
     read = done["index"]
     if config.sample < 1:
         read = done["sample"] = runner.map(
-            SAMPLE, join([_bare(shard) for shard in read.shards("records")], read.shards("urls")),
+            SAMPLE, join(read.shards("records"), read.shards("urls")),
             SampleParams(share=config.sample),
         )  # fmt: skip
     done["url_duplicates"] = runner.exchange(

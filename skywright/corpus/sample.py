@@ -54,9 +54,8 @@ def in_sample(ids: pa.Array | pa.ChunkedArray, share: float) -> pa.Array:
 
 def read_index(shard: Shard, params: Config) -> Iterator[pa.Table]:
     """Reader: the index of a shard, then its addresses; a column `part` tells them apart."""
-    records, urls = joined.whole_tables(shard)
-    both = pa.unify_schemas([records.schema, urls.schema])
-    for number, table in enumerate((records, urls)):
+    both = pa.unify_schemas([INDEX_SCHEMA, URL_SCHEMA])
+    for number, table in enumerate(joined.whole_tables(shard)):
         for field in both:
             if field.name not in table.column_names:
                 table = table.append_column(field, pa.nulls(table.num_rows, field.type))
