@@ -17,11 +17,12 @@ from skywright.engine.stage import Shard
 from skywright.engine.store import is_remote, open_store
 from skywright.errors import UserError
 
-PACKED = (".gz", ".zst", ".lz4", ".parquet")
-STAGE_RATIOS = {"warc": 0.6, "html": 0.6, "jsonl": 3.0, "parquet": 3.0}
-PLAIN_FACTOR = 0.3
-"""Bytes of all stages by byte of packed input; an unpacked input counts for `PLAIN_FACTOR` of its
-bytes. See docs/corpus-cluster.md, "Disk", for what was measured."""
+PACKED = (".gz", ".zst", ".lz4", ".bz2", ".xz", ".parquet")
+STAGE_RATIOS = {"warc": 1.0, "html": 1.0, "jsonl": 4.0, "parquet": 4.0}
+PLAIN_FACTOR = 0.35
+"""Bytes of all stages by byte of packed input, on the high side of what was measured (WARC 0.7 and
+1.0; lists of texts 2.2 to 4.1, of very short ones up to 9.6: docs/corpus-cluster.md, "Disk"). An
+input that is not packed counts for `PLAIN_FACTOR` of its bytes, which is what gzip makes of text."""
 
 
 def stage_bytes(sources: Sequence[Shard], share: float = 1.0) -> int:

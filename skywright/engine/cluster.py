@@ -52,12 +52,18 @@ class _Watch:
 def _work(task: Task, watch: Any) -> tuple[str, Any]:
     """Run a task in a Ray worker; mistakes of the user come back as an answer, not as an error."""
     import pyarrow as pa
+    import ray
 
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
-    watch.hear.remote(task.key, -1)
+
+    def tell(batch: int) -> None:
+        # Wait until it is heard: what is still on its way when a worker dies is lost with it.
+        ray.get(watch.hear.remote(task.key, batch))
+
+    tell(-1)
     try:
-        return "done", run_task(task, lambda batch: watch.hear.remote(task.key, batch))
+        return "done", run_task(task, tell)
     except UserError as error:
         return "user_error", str(error)
 
