@@ -1,27 +1,32 @@
-"""`skywright corpus`: build, status, waterfall, why, export."""
+"""`skywright corpus`: build, status, waterfall, why, export, gc."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from skywright.cli.console import say, show_json, show_table
+from skywright.cli.console import progress_bar, say, show_json, show_table
 from skywright.cli.shared import (
     Engine,
     EngineOption,
     Json,
     Overrides,
     Place,
+    RayAddress,
     RecipePath,
     Workdir,
+    engine_config,
     read_summary,
     run_steps,
     step_folder,
 )
 from skywright.errors import UserError
+
+if TYPE_CHECKING:
+    from skywright.engine.settings import EngineConfig
 
 app = typer.Typer(
     help="Clean documents from raw pages; every drop can say why.", no_args_is_help=True
@@ -35,16 +40,107 @@ class Form(StrEnum):
     parquet = "parquet"
 
 
-@app.command(epilog="Example: skywright corpus build recipes/laptop.yaml")
+Sample = Annotated[
+    str | None,
+    typer.Option("--sample", help="Read this share of the documents, by their ids: 1%."),
+]
+
+
+@app.command(epilog="Example: skywright corpus build recipes/laptop.yaml --sample 1%")
 def build(
     recipe: RecipePath,
     workdir: Workdir = None,
     overrides: Overrides = None,
     engine: EngineOption = Engine.processes,
+    ray_address: RayAddress = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes (default: all cores).")
+    ] = None,
+    share: Annotated[
+        str | None,
+        typer.Option("--slice", help="Be worker i of n that share the work's folder: 2/3."),
+    ] = None,
+    lease: Annotated[
+        str, typer.Option(help="With --slice: a worker silent for this long is taken for dead.")
+    ] = "2 min",
+    sample: Sample = None,
+    stages: Annotated[
+        str | None,
+        typer.Option(help="Where stages put their outputs: a folder, or s3://bucket/prefix."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Start even if the disk looks too small.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run and the disk it takes; no more.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Build the recipe's corpus."""
-    run_steps(recipe, overrides, workdir, engine, as_json, only="corpus")
+    """Build the recipe's corpus; what is done is skipped, what was killed goes on."""
+    from skywright.engine.settings import Slice
+
+    if sample:
+        from skywright.corpus.sample import parse_share
+
+        overrides = [*(overrides or ()), f"corpus.sample={parse_share(sample)}"]
+    settings = {"workers": workers, "stages": stages, "force": force}
+    config = engine_config(engine, ray_address, **settings)
+    if dry_run:
+        run_steps(recipe, overrides, workdir, config, as_json, only="corpus", dry_run=True)
+        if not as_json:
+            _say_space(recipe, overrides, workdir)
+        return
+    if share:
+        slice_ = Slice.parse(share, _seconds(lease))
+        part = engine_config(engine, ray_address, slice=slice_, **settings)
+        _work(recipe, overrides, workdir, part, as_json)
+    run_steps(recipe, overrides, workdir, config, as_json, only="corpus", wait=share is not None)
+
+
+def _seconds(text: str) -> float:
+    from pydantic import TypeAdapter, ValidationError
+
+    from skywright.config import Duration
+
+    try:
+        return TypeAdapter(Duration).validate_python(text)
+    except ValidationError:
+        raise UserError(f"--lease {text}: no time; write it like '2 min' or '90 s'") from None
+
+
+def _work(
+    recipe: Path,
+    overrides: list[str] | None,
+    workdir: Path | None,
+    config: EngineConfig,
+    as_json: bool,
+) -> None:
+    """Do a worker's share of the stages; whoever is through first publishes."""
+    from skywright.corpus.pipeline import STAGES, work
+    from skywright.run import load_recipe, plan_steps
+    from skywright.sets import load as load_set
+
+    loaded = load_recipe(recipe, overrides or (), workdir)
+    step = plan_steps(loaded, "corpus")[0]
+    if step["done"]:
+        return
+    sets = [load_set(path) for path in loaded.sets]
+    folder = loaded.workdir / "corpus" / STAGES
+    with progress_bar(quiet=as_json) as progress:
+        work(
+            loaded.corpus, sets, folder, config, progress=progress, build=Path(step["folder"]).name
+        )
+
+
+def _say_space(recipe: Path, overrides: list[str] | None, workdir: Path | None) -> None:
+    from skywright.corpus.sources.files import discover
+    from skywright.corpus.space import stage_bytes
+    from skywright.run import load_recipe
+
+    corpus = load_recipe(recipe, overrides or (), workdir).corpus
+    sources = discover(corpus.inputs)
+    read, needed = sum(s.bytes for s in sources), stage_bytes(sources, corpus.sample)
+    say(f"inputs {read / 1e9:,.2f} GB; stages will take about {needed / 1e9:,.2f} GB of disk")
 
 
 @app.command(epilog="Example: skywright corpus status runs/laptop")
@@ -97,9 +193,52 @@ def export(
     form: Annotated[
         Form, typer.Option("--to", help="jsonl (zstd, field `text`) or parquet.")
     ] = Form.jsonl,
+    sample: Sample = None,
 ) -> None:
     """Write the kept documents as JSONL.zst or Parquet."""
     from skywright.corpus.export import export as write
+    from skywright.corpus.sample import parse_share
 
-    for path in write(step_folder(where, "corpus"), out, form.value):
+    share = parse_share(sample) if sample else 1.0
+    for path in write(step_folder(where, "corpus"), out, form.value, share):
         print(path)
+
+
+@app.command(epilog="Example: skywright corpus gc runs/laptop --remove")
+def gc(
+    where: Annotated[Path, typer.Argument(help="A recipe, a run's folder, or a folder of stages.")],
+    keep: Annotated[
+        int, typer.Option(min=1, help="How many finished builds, the newest, stay whole.")
+    ] = 1,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove; without it, say what would go.")
+    ] = False,
+    stages: Annotated[
+        str | None, typer.Option(help="The address of the stages, if they stand elsewhere.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Remove outputs of stages that no current build needs; published documents stay."""
+    from skywright.corpus.space import collect
+
+    found = collect(stages or _stages_folder(where), keep, remove)
+    if as_json:
+        show_json({"removed": remove, "bytes": found.bytes, "kept_bytes": found.kept_bytes,
+                   "files": len(found.files), "by_stage": found.by_stage})  # fmt: skip
+        return
+    show_table([{"stage": name, "bytes": size} for name, size in found.by_stage.items()])
+    say(
+        f"{'removed' if remove else 'would remove'} {found.bytes:,} bytes in {len(found.files):,} "
+        f"files; {found.kept_bytes:,} bytes stay" + ("" if remove else "; --remove does it")
+    )
+
+
+def _stages_folder(place: Path) -> str:
+    if place.is_file():
+        from skywright.run import load_recipe
+
+        place = load_recipe(place).workdir
+    for folder in (place / "corpus" / "stages", place / "stages", place):
+        if (folder / "builds").is_dir():
+            return str(folder)
+    raise UserError(f"{place}: no stages of a corpus here; give a run's folder or its recipe")

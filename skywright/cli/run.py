@@ -11,8 +11,10 @@ from skywright.cli.shared import (
     EngineOption,
     Json,
     Overrides,
+    RayAddress,
     RecipePath,
     Workdir,
+    engine_config,
     run_steps,
 )
 
@@ -28,10 +30,12 @@ def run(
     workdir: Workdir = None,
     overrides: Overrides = None,
     engine: EngineOption = Engine.processes,
+    ray_address: RayAddress = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say which steps would run; change nothing.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Run every step of a recipe; finished steps are skipped, killed ones go on."""
-    run_steps(recipe, overrides, workdir, engine, as_json, only, start, dry_run)
+    config = engine_config(engine, ray_address)
+    run_steps(recipe, overrides, workdir, config, as_json, only, start, dry_run)

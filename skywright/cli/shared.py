@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from skywright.cli.console import progress_bar, say, show_json
 from skywright.errors import UserError
+
+if TYPE_CHECKING:
+    from skywright.engine.settings import EngineConfig
 
 
 class Engine(StrEnum):
@@ -18,6 +21,7 @@ class Engine(StrEnum):
 
     processes = "processes"
     inline = "inline"
+    ray = "ray"
 
 
 RecipePath = Annotated[Path, typer.Argument(help="A recipe file (YAML).", metavar="RECIPE")]
@@ -33,20 +37,37 @@ Workdir = Annotated[
     Path | None, typer.Option("--workdir", help="Where the run's folders go (default: recipe's).")
 ]
 EngineOption = Annotated[Engine, typer.Option("--engine", help="Where corpus stages run.")]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address", help="The Ray cluster for --engine ray (default: a local one).",
+        metavar="HOST:PORT",
+    ),
+]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+
+def engine_config(engine: Engine, ray_address: str | None = None, **settings: Any) -> EngineConfig:
+    """The engine's settings from a command's options."""
+    from skywright.engine.settings import EngineConfig
+
+    if ray_address and engine is not Engine.ray:
+        raise UserError("--ray-address goes with --engine ray; give both or none")
+    return EngineConfig(executor=engine.value, ray_address=ray_address, **settings)
 
 
 def run_steps(
     recipe: Path,
     overrides: Sequence[str] | None,
     workdir: Path | None,
-    engine: Engine,
+    engine: EngineConfig,
     as_json: bool,
     only: str | None = None,
     start: str | None = None,
     dry_run: bool = False,
+    wait: bool = False,
 ) -> None:
-    """Run a recipe's steps and say what each one did."""
+    """Run a recipe's steps and say what each one did; `wait` for another run in the folder."""
     from skywright.parallel.world import joined
     from skywright.run import load_recipe, plan_steps, run_recipe
 
@@ -65,7 +86,7 @@ def run_steps(
         progress_bar(quiet=as_json or not world.is_first) as progress,
     ):
         results = []
-        for result in run_recipe(loaded, only, start, engine.value, progress, world):
+        for result in run_recipe(loaded, only, start, engine, progress, world, wait):
             results.append(result)
             if not as_json:
                 how = "already done" if result.skipped else f"done in {result.seconds:.0f} s"

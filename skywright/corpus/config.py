@@ -120,7 +120,7 @@ class HeldoutConfig(Config):
 
 
 class CorpusConfig(Config):
-    """The `corpus` part of a recipe."""
+    """The `corpus` part of a recipe. `sample` is the share of documents to read, by id."""
 
     inputs: tuple[InputConfig, ...] = Field(min_length=1)
     urls: UrlsConfig = UrlsConfig()
@@ -130,6 +130,7 @@ class CorpusConfig(Config):
     duplicates: DuplicatesConfig = DuplicatesConfig()
     heldout: HeldoutConfig = HeldoutConfig()
     partitions: int = Field(default=8, ge=1, le=4096)
+    sample: float = Field(default=1.0, gt=0, le=1)
 
     @field_validator("inputs")
     @classmethod

@@ -11,18 +11,21 @@ from typing import Literal
 import pyarrow.parquet as pq
 import zstandard
 
+from skywright.corpus.sample import in_sample
 from skywright.engine.files import atomic_folder
 from skywright.errors import UserError
 
 LEVEL = 10  # zstd: close to the smallest files at a speed that still keeps up with a disk
 
 
-def export(folder: Path, out: Path, form: Literal["jsonl", "parquet"] = "jsonl") -> list[Path]:
+def export(
+    folder: Path, out: Path, form: Literal["jsonl", "parquet"] = "jsonl", share: float = 1.0
+) -> list[Path]:
     """Write the documents of the corpus in `folder` to the new folder `out`; return the files.
 
     "jsonl" gives one `.jsonl.zst` a documents file with the fields text, id (hex), url, date,
-    source, lang and meta (an object); "parquet" copies the documents files. Raises UserError when
-    there is no corpus, or when `out` exists.
+    source, lang and meta (an object); "parquet" copies the documents files. `share` takes a sample
+    by id. Raises UserError when there is no corpus, or when `out` exists.
     """
     folder, out = Path(folder), Path(out)
     files = sorted((folder / "documents").glob("*.parquet"))
@@ -32,14 +35,18 @@ def export(folder: Path, out: Path, form: Literal["jsonl", "parquet"] = "jsonl")
         raise UserError(f"{out}: exists already; name a new folder")
     with atomic_folder(out) as temporary:
         for path in files:
-            if form == "parquet":
-                shutil.copyfile(path, temporary / path.name)
+            if form == "jsonl":
+                _write_lines(path, temporary / f"{path.stem}.jsonl.zst", share)
+            elif share < 1:
+                table = pq.read_table(path)
+                table = table.filter(in_sample(table["id"], share))
+                pq.write_table(table, temporary / path.name, compression="zstd")
             else:
-                _write_lines(path, temporary / f"{path.stem}.jsonl.zst")
+                shutil.copyfile(path, temporary / path.name)
     return sorted(out.iterdir())
 
 
-def _write_lines(path: Path, target: Path) -> None:
+def _write_lines(path: Path, target: Path, share: float) -> None:
     with (
         open(target, "wb") as raw,
         zstandard.ZstdCompressor(level=LEVEL).stream_writer(raw) as packed,
@@ -47,7 +54,7 @@ def _write_lines(path: Path, target: Path) -> None:
         pq.ParquetFile(path) as file,
     ):
         for batch in file.iter_batches(batch_size=1024):
-            for row in batch.to_pylist():
+            for row in batch.filter(in_sample(batch["id"], share)).to_pylist():
                 line = {
                     "text": row["text"],
                     "id": row["id"].hex(),

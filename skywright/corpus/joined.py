@@ -13,9 +13,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from skywright.engine.stage import Shard
-
-_SEPARATOR = "\x1f"
+from skywright.engine.stage import PATH_SEPARATOR, Shard
 
 
 def join(*groups: Sequence[Shard], meta: Mapping[str, str] | None = None) -> list[Shard]:
@@ -29,7 +27,7 @@ def join(*groups: Sequence[Shard], meta: Mapping[str, str] | None = None) -> lis
         joined.append(
             replace(
                 first,
-                path=_SEPARATOR.join(shard.path for shard in shards),
+                path=PATH_SEPARATOR.join(shard.path for shard in shards),
                 sha256=digest.hexdigest(),
                 bytes=sum(shard.bytes for shard in shards),
                 meta=dict(first.meta if meta is None else meta),
@@ -40,7 +38,7 @@ def join(*groups: Sequence[Shard], meta: Mapping[str, str] | None = None) -> lis
 
 def paths(shard: Shard) -> list[str]:
     """Where the tables of a joined shard stand, in the order of the groups."""
-    return shard.path.split(_SEPARATOR)
+    return shard.path.split(PATH_SEPARATOR)
 
 
 def whole_tables(shard: Shard) -> list[pa.Table]:

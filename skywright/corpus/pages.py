@@ -7,6 +7,7 @@ address stays, because reading costs a twentieth of extracting.
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -155,28 +156,44 @@ def url_keys(table: pa.Table, params: Config) -> np.ndarray:
     return np.fromiter(keys, dtype=np.uint64, count=table.num_rows)
 
 
-def url_duplicates(table: pa.Table, params: Config, side: Tables) -> Tables:
-    """Of the versions of one page keep the newest, then the longest, then the first record."""
-    best: dict[str, dict[str, Any]] = {}
-    rows = table.to_pylist()
-    for row in sorted(rows, key=lambda row: row["record"]):
-        kept = best.get(row["url_key"])
-        order = (row["date"] or "", row["bytes"])
-        if kept is None or order > (kept["date"] or "", kept["bytes"]):
-            best[row["url_key"]] = row
-    dropped = [
-        drop(
-            row["record"], "url_duplicates", "same_url", kept_id=kept["id"], message=row["url_key"]
-        )
-        for row in rows
-        if (kept := best[row["url_key"]])["record"] != row["record"]
-    ]
-    return {"dropped": drop_table(sorted(dropped, key=lambda row: row["record"]))}
+def url_order(table: pa.Table, params: Config) -> pa.Array:
+    """Bytes by which the versions of an address come together, the one that stays first: the
+    newest, then the longest, then the first record.
+    """
+    columns = (table[name].to_pylist() for name in ("url_key", "date", "bytes", "record"))
+    return pa.array(
+        [
+            xxhash.xxh3_128_digest(key.encode("utf-8", "replace"))
+            + bytes(255 - byte for byte in (date or "").encode())
+            + b"\xff"  # ends the date: no byte of one, turned round, is as high
+            + struct.pack(">Q", 2**63 - size)
+            + record.encode("utf-8", "replace")
+            for key, date, size, record in zip(*columns, strict=True)
+        ],
+        pa.binary(),
+    )
+
+
+def url_duplicates(rows: Iterator[pa.Table], params: Config, side: Tables) -> Iterator[Tables]:
+    """Of the versions of one page all but the first in `url_order` go."""
+    kept: dict[str, Any] | None = None
+    for table in rows:
+        dropped = []
+        for row in table.select(["record", "id", "url_key"]).to_pylist():
+            if kept is None or row["url_key"] != kept["url_key"]:
+                kept = row
+            else:
+                dropped.append(
+                    drop(row["record"], "url_duplicates", "same_url", kept_id=kept["id"],
+                         message=row["url_key"])
+                )  # fmt: skip
+        yield {"dropped": drop_table(dropped)}
 
 
 URL_DUPLICATES = ExchangeStage(
-    "url_duplicates", "1", url_keys, url_duplicates, {"dropped": DROP_SCHEMA}, ("xxhash",)
-)
+    "url_duplicates", "2", url_keys, url_duplicates, {"dropped": DROP_SCHEMA}, ("xxhash",),
+    order=url_order, stream=True,
+)  # fmt: skip
 
 SURVIVOR_SCHEMA = pa.schema([("record", pa.string()), ("id", ID)])
 

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from skywright.config import Config
 from skywright.corpus import duplicates, ledger, measure, pages
 from skywright.corpus.config import CorpusConfig
 from skywright.corpus.joined import join, whole_tables
 from skywright.corpus.publish import CorpusResult, publish
+from skywright.corpus.sample import SAMPLE, SampleParams
 from skywright.corpus.schemas import FINAL_SCHEMA
 from skywright.corpus.sources.files import discover
+from skywright.corpus.space import check_space
 from skywright.corpus.urls import params_of
-from skywright.engine.files import atomic_open, stable_hash
 from skywright.engine.progress import Progress, silent
-from skywright.engine.runner import ExecutorName, Output, Runner
-from skywright.engine.stage import MapStage, Shard, Tables, file_shard
+from skywright.engine.runner import Output, Runner
+from skywright.engine.settings import EngineConfig, ExecutorName, engine_of
+from skywright.engine.stage import MapStage, Shard, Tables
 from skywright.sets.schema import SEEN
 
 STAGES = "stages"
@@ -57,26 +59,51 @@ def build(
     config: CorpusConfig,
     sets: Sequence[measure.HeldOutSet],
     out: Path,
-    executor: ExecutorName = "processes",
+    executor: ExecutorName | EngineConfig = "processes",
     workers: int | None = None,
     progress: Progress = silent,
-    stages: Path | None = None,
+    stages: Path | str | None = None,
 ) -> CorpusResult:
     """Build the corpus of `config` into the folder `out`.
 
     `sets` are held out: a document that overlaps one of their documents is dropped (sets of the
     purpose "leak_train_seen" are meant to be read and are passed over). Intermediate tables stand
-    under `stages` (default: `out/stages`), named by what made them, so that calling again after a
-    kill, with one more input or with another threshold does only what is missing. Raises
-    `UserError` for a wrong input or recipe and `CorpusError` if a record were lost or an id stood
-    twice.
+    under `stages` (a folder or an fsspec address; default: `out/stages`), named by what made them,
+    so that calling again after a kill, with one more input or with another threshold does only what
+    is missing. Raises `UserError` for a wrong input or recipe, or for a disk that is too small, and
+    `CorpusError` if a record were lost or an id stood twice.
     """
     out = Path(out)
+    steps = work(config, sets, stages or out / STAGES, executor, workers, progress, out.name)
+    with tempfile.TemporaryDirectory(prefix="skywright-") as copies:
+        here = {name: output.here(Path(copies)) for name, output in steps.items()}
+        return publish(here, _held_out(sets), config, out)
+
+
+def work(
+    config: CorpusConfig,
+    sets: Sequence[measure.HeldOutSet],
+    stages: Path | str,
+    executor: ExecutorName | EngineConfig = "processes",
+    workers: int | None = None,
+    progress: Progress = silent,
+    build: str = "corpus",
+) -> dict[str, Output]:
+    """Do all stages of `build` and publish nothing; their outputs by name.
+
+    Several workers may do this over one folder `stages`, each with its `EngineConfig.slice`.
+    """
+    engine = engine_of(executor, workers)
+    stages = engine.stages or stages
     sources = discover(config.inputs)
-    held_out = [item for item in sets if item.purpose != SEEN]
-    with Runner(stages or out / STAGES, executor, workers, progress) as runner:
-        steps = _run(config, sources, held_out, runner)
-    return publish(steps, held_out, config, out)
+    if not engine.force:
+        check_space(sources, str(stages), build, config.sample)
+    with Runner(stages, engine, progress=progress, build=build) as runner:
+        return _run(config, sources, _held_out(sets), runner)
+
+
+def _held_out(sets: Sequence[measure.HeldOutSet]) -> list[measure.HeldOutSet]:
+    return [item for item in sets if item.purpose != SEEN]
 
 
 def _run(
@@ -96,11 +123,17 @@ def _run(
             max_record_bytes=config.limits.max_record_bytes, urls=params_of(config.urls)
         ),
     )  # fmt: skip
+    read = done["index"]
+    if config.sample < 1:
+        read = done["sample"] = runner.map(
+            SAMPLE, join(read.shards("records"), read.shards("urls")),
+            SampleParams(share=config.sample),
+        )  # fmt: skip
     done["url_duplicates"] = runner.exchange(
-        pages.URL_DUPLICATES, done["index"].shards("urls"), nothing, config.partitions
+        pages.URL_DUPLICATES, read.shards("urls"), nothing, config.partitions
     )
     done["survivors"] = runner.map(
-        pages.SURVIVORS, done["index"].shards("records"), nothing,
+        pages.SURVIVORS, read.shards("records"), nothing,
         {"dropped": done["url_duplicates"].shards("dropped")},
     )  # fmt: skip
     done["extract"] = runner.map(
@@ -113,7 +146,7 @@ def _run(
     if any(item.documents for item in sets):
         done["heldout"] = runner.map(
             measure.HELDOUT, documents, measure.HeldoutParams(ngram=config.heldout.ngram),
-            {"evaluation": [_evaluation_shard(sets, runner.root)]},
+            {"evaluation": [_evaluation_shard(sets, runner)]},
         )  # fmt: skip
         judged = join(judged, done["heldout"].shards("containment"))
     done["decide"] = runner.map(
@@ -147,7 +180,7 @@ def _run(
         nothing, {"dropped": removed},
     )  # fmt: skip
     traces = join(
-        [_bare(shard) for shard in done["index"].shards("records")],
+        [_bare(shard) for shard in read.shards("records")],
         done["index"].shards("errors"),
         documents,
         done["extract"].shards("dropped"),
@@ -169,10 +202,7 @@ def _bare(shard: Shard) -> Shard:
     return Shard(shard.path, shard.sha256, shard.bytes, shard.rows, shard.key)
 
 
-def _evaluation_shard(sets: Sequence[measure.HeldOutSet], root: Path) -> Shard:
+def _evaluation_shard(sets: Sequence[measure.HeldOutSet], runner: Runner) -> Shard:
     table = measure.evaluation_table(sets)
     rows = [[row["set"], row["id"].hex()] for row in table.to_pylist()]
-    path = root / "evaluation" / f"{stable_hash(rows)[:32]}.parquet"
-    with atomic_open(path) as stream:
-        pq.write_table(table, stream, compression="zstd")
-    return file_shard(path, "evaluation")
+    return runner.constant("evaluation", table, rows)

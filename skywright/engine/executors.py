@@ -15,21 +15,17 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from itertools import islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from skywright.engine.files import read_json, write_json
 from skywright.engine.stage import MapStage
-from skywright.engine.task import Task, TaskError, apply_rows, batches, run_task, side_tables
+from skywright.engine.task import Task, TaskError, run_task
+from skywright.engine.verdicts import HANG, KILLED, after_loss, probe, with_verdicts
 from skywright.errors import UserError
 
-ATTEMPTS = 3  # of a task whose worker dies for no record's fault
 Result = tuple[Task, dict[str, Any]]
 
 
@@ -41,6 +37,11 @@ class Executor(Protocol):
     def close(self) -> None: ...
 
 
+def largest_first(tasks: Sequence[Task]) -> list[Task]:
+    """The order in which workers are busy to the end: a large task begun last keeps all waiting."""
+    return sorted(tasks, key=lambda task: -task.input_bytes)
+
+
 class Inline:
     """Runs every task in this process: for tests and debugging; a killer record kills it."""
 
@@ -50,19 +51,6 @@ class Inline:
 
     def close(self) -> None:
         """Nothing to close."""
-
-
-# ---------------------------------------------------------------- verdicts
-
-
-def _verdict_path(task: Task) -> Path:
-    return Path(task.root) / task.stage.name / "verdicts" / f"{task.key}.json"
-
-
-def with_verdicts(task: Task) -> Task:
-    """The task, told of the records that an earlier run found to kill or hang a worker."""
-    path = _verdict_path(task)
-    return replace(task, skip=read_json(path)) if path.is_file() else task
 
 
 # ---------------------------------------------------------------- the worker's side
@@ -85,15 +73,15 @@ def _worker(connection: Connection, parent: int) -> None:
     pa.set_io_thread_count(1)
     while True:
         try:
-            task, probe = connection.recv()
+            task, rows = connection.recv()
         except (EOFError, OSError):
             return
         answer: tuple[str, Any]
         try:
-            if probe is None:
+            if rows is None:
                 answer = ("done", run_task(task, lambda batch: connection.send(("batch", batch))))
             else:
-                _probe(task, *probe)
+                probe(task, *rows)
                 answer = ("done", {})
         except UserError as error:
             answer = ("user_error", str(error))
@@ -103,15 +91,6 @@ def _worker(connection: Connection, parent: int) -> None:
             connection.send(answer)
         except (BrokenPipeError, OSError):
             return
-
-
-def _probe(task: Task, batch_index: int, start: int, rows: int) -> None:
-    """Apply the stage to some rows of one batch and forget the result."""
-    assert isinstance(task.stage, MapStage)
-    batch = next(islice(batches(task), batch_index, None))
-    apply_rows(
-        task.stage, batch.slice(start, rows), task.params, side_tables(task), dict(task.skip)
-    )
 
 
 # ---------------------------------------------------------------- the parent's side
@@ -130,9 +109,9 @@ class _Worker:
         self.batch = -1
         self.heard = time.monotonic()
 
-    def start(self, task: Task, probe: tuple[int, int, int] | None = None) -> None:
+    def start(self, task: Task, rows: tuple[int, int, int] | None = None) -> None:
         self.task, self.batch, self.heard = task, -1, time.monotonic()
-        self.connection.send((task, probe))
+        self.connection.send((task, rows))
 
     def stop(self) -> None:
         self.connection.close()
@@ -157,7 +136,7 @@ class Processes:
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Result]:
         """Yield (task, done record) as tasks finish; raises TaskError or UserError."""
-        waiting = deque(with_verdicts(task) for task in tasks)
+        waiting = deque(with_verdicts(task) for task in largest_first(tasks))
         attempts: dict[str, int] = {}
         try:
             while waiting or any(worker.task for worker in self._pool):
@@ -169,7 +148,8 @@ class Processes:
                     if event is None:
                         batch, how = worker.batch, self._remove(worker)
                         attempts[task.key] = attempts.get(task.key, 0) + 1
-                        waiting.appendleft(self._after_loss(task, batch, how, attempts[task.key]))
+                        again = after_loss(task, batch, how, attempts[task.key], self._survives)
+                        waiting.appendleft(again)
                     elif event[0] == "batch":
                         worker.batch = event[1]
                     else:
@@ -209,52 +189,21 @@ class Processes:
         return bool(rowwise) and time.monotonic() - worker.heard > self.hang_s
 
     def _remove(self, worker: _Worker) -> str:
-        how = "error:hang" if self._hangs(worker) else "error:killed"
+        how = HANG if self._hangs(worker) else KILLED
         self._pool.remove(worker)
         worker.stop()
         return how
-
-    def _after_loss(self, task: Task, batch: int, how: str, attempt: int) -> Task:
-        found: dict[str, str] = {}
-        if isinstance(task.stage, MapStage) and task.stage.rowwise and batch >= 0:
-            found = self._culprits(task, batch)
-        if not found and attempt >= ATTEMPTS:
-            raise TaskError(
-                f"{task.label}: the worker was lost {attempt} times ({how}), at batch {batch}, "
-                "and no single record does it; look at the machine's memory"
-            )
-        if found:
-            task = replace(task, skip={**task.skip, **found})
-            write_json(_verdict_path(task), dict(task.skip))
-        return task
-
-    def _culprits(self, task: Task, batch_index: int) -> dict[str, str]:
-        """Records of one batch that kill or hang a worker, each by itself."""
-        rows = next(islice(batches(task), batch_index, None))
-        found: dict[str, str] = {}
-        queue = deque([(0, rows.num_rows)])
-        while queue:
-            start, count = queue.popleft()
-            how = self._survives(task, batch_index, start, count)
-            if how is None:
-                continue
-            if count == 1:
-                found[rows["record"][start].as_py()] = how
-            else:
-                half = count // 2
-                queue += [(start, half), (start + half, count - half)]
-        return found
 
     def _survives(self, task: Task, batch_index: int, start: int, count: int) -> str | None:
         worker = _Worker()
         try:
             worker.start(task, (batch_index, start, count))
             if not worker.connection.poll(self.hang_s):
-                return "error:hang"
+                return HANG
             try:
                 worker.connection.recv()
             except (EOFError, OSError):
-                return "error:killed"
+                return KILLED
             return None
         finally:
             worker.stop()

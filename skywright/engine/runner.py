@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from skywright.config import Config
+from skywright.engine.builds import Builds
+from skywright.engine.exchange import segment_shard
 from skywright.engine.executors import Executor, Inline, Processes
-from skywright.engine.files import stable_hash, sweep_temporary, write_json
+from skywright.engine.files import sha256_file, stable_hash
 from skywright.engine.progress import Progress, silent
+from skywright.engine.settings import EngineConfig, ExecutorName, engine_of
+from skywright.engine.slices import Sliced
 from skywright.engine.stage import (
     ERRORS,
     ExchangeStage,
@@ -26,10 +30,11 @@ from skywright.engine.stage import (
     library_versions,
     source_hash,
 )
-from skywright.engine.task import RUNS, Task, TaskError, finished
+from skywright.engine.store import ObjectStore, Store, fetch, open_store
+from skywright.engine.task import RUNS, Task, TaskError
 
 logger = logging.getLogger(__name__)
-ExecutorName = Literal["inline", "processes"]
+EXCHANGE_FORMAT = 2  # of run files and their index; it takes part in the names of their tasks
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,11 @@ class Output:
     stage: Stage
     tasks: tuple[Task, ...]
     records: tuple[dict[str, Any], ...]
+    copies: Path | None = None
+
+    def here(self, folder: Path) -> Output:
+        """The same output with its shards on this machine, copied to `folder` where need be."""
+        return replace(self, copies=folder)
 
     def shards(self, table: str) -> list[Shard]:
         """One shard a task for the named output table; keys and meta come from the input."""
@@ -47,9 +57,10 @@ class Output:
             made = record["outputs"][table]
             first = next((shard for group in task.inputs.values() for shard in group), None)
             mapped = task.kind in ("map", "partition") and first is not None
+            path = task.store.place(f"{task.name}/{made['file']}")
             shards.append(
                 Shard(
-                    path=str(task.folder / made["file"]),
+                    path=fetch(path, self.copies) if self.copies else path,
                     sha256=made["sha256"],
                     bytes=made["bytes"],
                     rows=made["rows"],
@@ -77,26 +88,49 @@ class Output:
         return float(sum(record["seconds"] for record in self.records))
 
 
+def _executor(config: EngineConfig, store: Store) -> Executor:
+    inner: Executor
+    if config.executor == "inline":
+        inner = Inline()
+    elif isinstance(store, ObjectStore) and not store.shared:
+        raise TaskError(f"{store.root} is one process's own memory; run inline")
+    elif config.executor == "ray":
+        from skywright.engine.cluster import OnRay
+
+        inner = OnRay(config)
+    else:
+        inner = Processes(config.workers, config.hang_s)
+    return Sliced(inner, store, config.slice) if config.slice else inner
+
+
 class Runner:
     """Runs stages under `root`; use as a context manager, so that workers are stopped.
 
-    `executor` is "processes" (the default: all cores) or "inline". `hang_s` is how long a worker
-    may say nothing inside a rowwise task.
+    `root` is a folder or an fsspec address. `executor` is "processes" (the default: all cores),
+    "inline", "ray", or a whole `EngineConfig`; `hang_s` is how long a worker may say nothing inside
+    a rowwise task. `build` names the whole that the stages are parts of, for `garbage`.
     """
 
     def __init__(
         self,
-        root: Path,
-        executor: ExecutorName = "processes",
+        root: Path | str,
+        executor: ExecutorName | EngineConfig = "processes",
         workers: int | None = None,
         progress: Progress = silent,
         hang_s: float = 120.0,
+        build: str | None = None,
     ) -> None:
-        self.root = Path(root)
+        self.root = str(root)
+        self.store = open_store(self.root)
         self.progress = progress
-        self._executor: Executor = Inline() if executor == "inline" else Processes(workers, hang_s)
+        if isinstance(self.store, ObjectStore):
+            self.store.check()
+        self._builds = Builds(self.store, build) if build else None
+        self._held = self.store.held()
+        self._executor = _executor(engine_of(executor, workers, hang_s), self.store)
 
     def __enter__(self) -> Runner:
+        self._held.__enter__()
         return self
 
     def __exit__(
@@ -106,6 +140,23 @@ class Runner:
         trace: TracebackType | None,
     ) -> None:
         self._executor.close()
+        if self._builds and error is None:
+            self._builds.finish()
+        self._held.__exit__(kind, error, trace)
+
+    def constant(self, name: str, table: pa.Table, content: Any) -> Shard:
+        """A small table made by the caller, as a shard to give to tasks; `content` names it."""
+        output = f"{name}/{stable_hash(content)[:32]}"
+
+        def make(folder: Path) -> dict[str, Any]:
+            path = folder / f"{name}.parquet"
+            pq.write_table(table, path, compression="zstd")
+            made = {"file": path.name, "sha256": sha256_file(path), "bytes": path.stat().st_size}
+            return {"outputs": {name: made}}
+
+        made = self.store.publish(output, make)["outputs"][name]
+        place = self.store.place(f"{output}/{made['file']}")
+        return Shard(place, made["sha256"], made["bytes"], table.num_rows, name)
 
     def map(
         self,
@@ -142,13 +193,16 @@ class Runner:
         runs = split.shards(RUNS)
         tasks = []
         for partition in range(partitions):
-            content = [record["partitions"][partition] for record in split.records]
-            touched = [run for run, part in zip(runs, content, strict=True) if part["rows"]]
-            hashes = [part["sha256"] for part in content if part["rows"]]
+            segments = [
+                segment_shard(run, record["runs"], partition)
+                for run, record in zip(runs, split.records, strict=True)
+            ]
+            touched = [segment for segment in segments if segment.sha256]
+            content = {"partition": partition, "content": [segment.sha256 for segment in touched]}
             tasks.append(
                 self._task(
-                    stage, "reduce", params, {"": touched or runs[:1]}, side,
-                    partitions, partition, {"partition": partition, "content": hashes},
+                    stage, "reduce", params, {"": touched or segments[:1]}, side,
+                    partitions, partition, content,
                 )
             )  # fmt: skip
         return self._run(stage, tasks)
@@ -181,12 +235,13 @@ class Runner:
             or {name: [shard.identity() for shard in group] for name, group in inputs.items()},
             "side": {name: [s.identity() for s in group] for name, group in side.items()},
             "partitions": partitions,
+            **({"format": EXCHANGE_FORMAT} if partitions else {}),
         }
         return Task(
             stage=stage,
             kind=kind,
             key=stable_hash(identity)[:32],
-            root=str(self.root),
+            root=self.root,
             params=params,
             inputs={name: tuple(group) for name, group in inputs.items()},
             side={name: tuple(group) for name, group in side.items()},
@@ -199,23 +254,34 @@ class Runner:
         keys = [task.key for task in tasks]
         if len(set(keys)) != len(keys):
             raise TaskError(f"stage {stage.name!r}: two inputs have the same content and key")
-        sweep_temporary(self.root / stage.name)
-        records = {task.key: done for task in tasks if (done := finished(task)) is not None}
-        for task in tasks:
-            done = records.get(task.key)
-            if done and done["source"] != task.source:
-                logger.warning(
-                    "stage %s: the code changed but the version is still %s; "
-                    "the stored output is used (raise the version to make it anew)",
-                    stage.name, stage.version,
-                )  # fmt: skip
-                break
+        self.store.sweep(stage.name)
+        self._note(stage, keys)
+        done = self.store.records([task.name for task in tasks])
+        records = {task.key: done[task.name] for task in tasks if task.name in done}
+        self._warn_of_changed_code(stage, tasks, records)
         self.progress(len(records), len(tasks), stage.name)
         for task, record in self._executor.run([t for t in tasks if t.key not in records]):
             records[task.key] = record
             self.progress(len(records), len(tasks), stage.name)
-        sweep_temporary(self.root / stage.name)  # what workers lost on the way left behind
-        manifest = self.root / stage.name / "manifests" / f"{stable_hash(keys)[:16]}.json"
-        if not manifest.exists():
-            write_json(manifest, {"stage": stage.name, "version": stage.version, "tasks": keys})
+        self.store.sweep(stage.name)  # what workers lost on the way left behind
         return Output(stage, tuple(tasks), tuple(records[key] for key in keys))
+
+    def _note(self, stage: Stage, keys: Sequence[str]) -> None:
+        """Write the manifest of this call: before its tasks run, so that `garbage` spares them."""
+        manifest = f"{stage.name}/manifests/{stable_hash(list(keys))[:16]}.json"
+        if self.store.read_note(manifest) is None:
+            content = {"stage": stage.name, "version": stage.version, "tasks": list(keys)}
+            self.store.write_note(manifest, content)
+        if self._builds:
+            self._builds.add(manifest)
+
+    @staticmethod
+    def _warn_of_changed_code(
+        stage: Stage, tasks: Sequence[Task], records: Mapping[str, dict[str, Any]]
+    ) -> None:
+        if any(t.key in records and records[t.key]["source"] != t.source for t in tasks):
+            logger.warning(
+                "stage %s: the code changed but the version is still %s; "
+                "the stored output is used (raise the version to make it anew)",
+                stage.name, stage.version,
+            )  # fmt: skip

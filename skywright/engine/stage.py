@@ -26,10 +26,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from skywright.config import Config
-from skywright.engine.files import sha256_file
+from skywright.engine.checksums import input_sha256
 from skywright.errors import UserError
 
 Tables = Mapping[str, pa.Table]
+
+PATH_SEPARATOR = "\x1f"
+"""Stands between the paths of a shard that is several tables of one input, read side by side."""
 
 ERRORS = "errors"
 ERRORS_SCHEMA = pa.schema(
@@ -62,15 +65,16 @@ class Shard:
 
 
 def file_shard(path: Path, key: str, meta: Mapping[str, str] | None = None) -> Shard:
-    """Make a shard of a raw input file; reads it once for the checksum."""
+    """Make a shard of a raw input file, which is read for its checksum if it is new or changed."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such input file; check the path in the recipe")
-    return Shard(str(path), sha256_file(path), path.stat().st_size, None, key, dict(meta or {}))
+    return Shard(str(path), input_sha256(path), path.stat().st_size, None, key, dict(meta or {}))
 
 
 Reader = Callable[[Shard, Config], Iterator[pa.Table]]
 RowFunction = Callable[[pa.Table, Config, Tables], Tables]
+StreamFunction = Callable[[Iterator[pa.Table], Config, Tables], Iterator[Tables]]
 
 
 def read_parquet(shard: Shard, params: Config) -> Iterator[pa.Table]:
@@ -106,17 +110,25 @@ class MapStage:
 
 @dataclass(frozen=True)
 class ExchangeStage:
-    """Rows with equal keys meet: `keys(table, params)` gives one uint64 a row.
+    """Rows with equal keys meet: `keys(table, params)` gives one uint64 a row, row by row.
 
-    `function(table, params, side)` gets a partition's rows sorted by key, ties in input order.
+    Within a key, rows come by `order(table, params)` (one binary value a row, compared byte by
+    byte), where given; ties come in input order.
+
+    With `stream`, `function(rows, params, side)` gets an iterator of small tables, in that order,
+    and yields its outputs as it goes: a key of any size passes in bounded memory, because no key's
+    rows are ever together. Otherwise it gets the whole partition as one table: simpler, for what is
+    small for certain.
     """
 
     name: str
     version: str
     keys: Callable[[pa.Table, Config], np.ndarray]
-    function: RowFunction
+    function: RowFunction | StreamFunction
     outputs: Mapping[str, pa.Schema]
     libraries: tuple[str, ...] = ()
+    order: Callable[[pa.Table, Config], pa.Array] | None = None
+    stream: bool = False
 
 
 @dataclass(frozen=True)

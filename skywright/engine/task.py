@@ -1,31 +1,34 @@
 """One task of a stage: what it reads, how it runs, how its output becomes visible.
 
-A task's outputs are written to a temporary folder, renamed into `<root>/<stage>/<key>/`, and
-count only once `done.json` stands in it. A rowwise task isolates a record that raises by cutting
-its batch in halves; records known to kill or hang a worker are given in `Task.skip`.
+A task's outputs are written to a folder of this machine and published under `<stage>/<key>` of the
+store, where they count once the done record stands (`skywright.engine.store`). A rowwise task
+isolates a record that raises by cutting its batch in halves; records known to kill or hang a worker
+are given in `Task.skip`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import resource
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from skywright.config import Config
-from skywright.engine.files import atomic_folder, read_json, sha256_file, write_json
+from skywright.engine import exchange
+from skywright.engine.files import sha256_file
 from skywright.engine.stage import (
     ERRORS,
     ERRORS_SCHEMA,
+    PATH_SEPARATOR,
     ExchangeStage,
     GatherStage,
     MapStage,
@@ -33,11 +36,10 @@ from skywright.engine.stage import (
     Stage,
     Tables,
 )
+from skywright.engine.store import Store, fetch, is_remote, open_store
 from skywright.errors import UserError
 
-DONE = "done.json"
 RUNS = "runs"  # the sorted file a partition task writes
-KEY_COLUMN = "__key"
 FLUSH_ROWS = 8192
 FLUSH_BYTES = 64 * 2**20
 Heartbeat = Callable[[int], None]
@@ -64,9 +66,24 @@ class Task:
     skip: Mapping[str, str] = field(default_factory=dict)  # record -> error
 
     @property
+    def store(self) -> Store:
+        """Where inputs made by other tasks stand, and the output will."""
+        return open_store(self.root)
+
+    @property
+    def name(self) -> str:
+        """What the output is called in the store."""
+        return f"{self.stage.name}/{self.key}"
+
+    @property
     def folder(self) -> Path:
-        """Where the finished output stands."""
-        return Path(self.root) / self.stage.name / self.key
+        """Where the finished output stands, in a store that is a folder."""
+        return Path(self.store.place(self.name))
+
+    @property
+    def input_bytes(self) -> int:
+        """Size of what the task reads for itself, side inputs left out."""
+        return sum(shard.bytes for group in self.inputs.values() for shard in group)
 
     @property
     def label(self) -> str:
@@ -78,8 +95,7 @@ class Task:
 
 def finished(task: Task) -> dict[str, Any] | None:
     """The task's done record, or None if its output is not complete."""
-    path = task.folder / DONE
-    return read_json(path) if path.is_file() else None
+    return task.store.record(task.name)
 
 
 def run_task(task: Task, heartbeat: Heartbeat = lambda batch: None) -> dict[str, Any]:
@@ -92,7 +108,8 @@ def run_task(task: Task, heartbeat: Heartbeat = lambda batch: None) -> dict[str,
     if done is not None:
         return done
     started, started_cpu = time.monotonic(), _cpu_seconds()
-    with atomic_folder(task.folder) as folder:
+
+    def make(folder: Path) -> dict[str, Any]:
         record: dict[str, Any] = {
             "stage": task.stage.name,
             "version": task.stage.version,
@@ -100,29 +117,29 @@ def run_task(task: Task, heartbeat: Heartbeat = lambda batch: None) -> dict[str,
             "source": task.source,
             "inputs": [shard.identity() for group in task.inputs.values() for shard in group],
         }
-        if task.kind == "partition":
-            record["partitions"] = _write_runs(task, folder)
-            names = [f"{RUNS}.arrow"]
-            rows = {RUNS: sum(part["rows"] for part in record["partitions"])}
-        else:
-            rows = _write_tables(task, folder, heartbeat)
-            names = [f"{name}.parquet" for name in rows]
+        with here(task) as (local, scratch):
+            if task.kind == "partition":
+                record["runs"] = exchange.write_runs(local, folder / f"{RUNS}.arrow", scratch)
+                rows = {RUNS: sum(record["runs"]["rows"])}
+                files = {RUNS: f"{RUNS}.arrow"}
+            else:
+                rows = _write_tables(local, folder, scratch, heartbeat)
+                files = {name: f"{name}.parquet" for name in rows}
         record["outputs"] = {
-            name.rsplit(".", 1)[0]: {
-                "file": name,
-                "sha256": sha256_file(folder / name),
-                "bytes": (folder / name).stat().st_size,
-                "rows": rows[name.rsplit(".", 1)[0]],
+            name: {
+                "file": file,
+                "sha256": sha256_file(folder / file),
+                "bytes": (folder / file).stat().st_size,
+                "rows": rows[name],
             }
-            for name in names
+            for name, file in files.items()
         }
         record["seconds"] = round(time.monotonic() - started, 4)
         record["cpu_seconds"] = round(_cpu_seconds() - started_cpu, 4)
-        write_json(folder / DONE, record)
-    written = finished(task)
-    if written is None:
-        raise TaskError(f"{task.label}: {task.folder} exists without {DONE}; remove that folder")
-    return written
+        record["peak_rss_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return record
+
+    return task.store.publish(task.name, make)
 
 
 def _cpu_seconds() -> float:
@@ -131,6 +148,30 @@ def _cpu_seconds() -> float:
 
 
 # ---------------------------------------------------------------- reading
+
+
+@contextmanager
+def here(task: Task) -> Iterator[tuple[Task, Path]]:
+    """The task with its inputs on this machine, and a scratch folder, for the block's length.
+
+    What stands on an object store is copied; the runs of a reducer are not, for it reads a range of
+    each. Inputs that no task has made are left to the stage's own reader.
+    """
+    with tempfile.TemporaryDirectory(prefix="skywright-") as folder:
+        scratch = Path(folder)
+        if is_remote(task.root) and task.kind != "reduce":
+            inputs = {
+                name: tuple(_fetched(shard, task.root, scratch) for shard in shards)
+                for name, shards in task.inputs.items()
+            }
+            task = replace(task, inputs=inputs)
+        yield task, scratch
+
+
+def _fetched(shard: Shard, root: str, scratch: Path) -> Shard:
+    paths = shard.path.split(PATH_SEPARATOR)
+    local = [fetch(path, scratch) if path.startswith(f"{root}/") else path for path in paths]
+    return replace(shard, path=PATH_SEPARATOR.join(local))
 
 
 def batches(task: Task) -> Iterator[pa.Table]:
@@ -151,7 +192,9 @@ def _read(shards: Sequence[Shard]) -> pa.Table:
 
 @lru_cache(maxsize=8)
 def _read_side(paths: tuple[str, ...]) -> pa.Table:
-    return pa.concat_tables([pq.read_table(path) for path in paths]).combine_chunks()
+    with tempfile.TemporaryDirectory(prefix="skywright-") as scratch:
+        tables = [pq.read_table(fetch(path, Path(scratch))) for path in paths]
+    return pa.concat_tables(tables).combine_chunks()
 
 
 def side_tables(task: Task) -> Tables:
@@ -219,7 +262,7 @@ def checked(stage: Stage, schemas: Mapping[str, pa.Schema], tables: Tables) -> T
     return {name: tables[name].select(schemas[name].names).cast(schemas[name]) for name in schemas}
 
 
-def _results(task: Task, heartbeat: Heartbeat) -> Iterator[Tables]:
+def _results(task: Task, scratch: Path, heartbeat: Heartbeat) -> Iterator[Tables]:
     stage = task.stage
     side = side_tables(task)
     if isinstance(stage, MapStage) and stage.rowwise:
@@ -231,14 +274,14 @@ def _results(task: Task, heartbeat: Heartbeat) -> Iterator[Tables]:
         whole = pa.concat_tables(list(stage.reader(shard, task.params)))
         yield checked(stage, stage.outputs, stage.function(whole, task.params, side))
     elif isinstance(stage, ExchangeStage):
-        table = _read_partition(task)
-        yield checked(stage, stage.outputs, stage.function(table, task.params, side))
+        for tables in exchange.reduced(task, side, scratch):
+            yield checked(stage, stage.outputs, tables)
     elif isinstance(stage, GatherStage):
         tables = {name: _read(shards) for name, shards in task.inputs.items()}
         yield checked(stage, stage.outputs, stage.function(tables, task.params))
 
 
-def _write_tables(task: Task, folder: Path, heartbeat: Heartbeat) -> dict[str, int]:
+def _write_tables(task: Task, folder: Path, scratch: Path, heartbeat: Heartbeat) -> dict[str, int]:
     stage = task.stage
     schemas = stage.tables() if isinstance(stage, MapStage) else stage.outputs
     rows = dict.fromkeys(schemas, 0)
@@ -255,7 +298,7 @@ def _write_tables(task: Task, folder: Path, heartbeat: Heartbeat) -> dict[str, i
             waiting[name].clear()
 
     try:
-        for tables in _results(task, heartbeat):
+        for tables in _results(task, scratch, heartbeat):
             for name, table in tables.items():
                 rows[name] += table.num_rows
                 if table.num_rows:
@@ -272,60 +315,3 @@ def _write_tables(task: Task, folder: Path, heartbeat: Heartbeat) -> dict[str, i
         for writer in writers.values():
             writer.close()
     return rows
-
-
-# ---------------------------------------------------------------- the exchange
-
-
-def _write_runs(task: Task, folder: Path) -> list[dict[str, Any]]:
-    """Write the shard's rows as one Arrow file: record batch p holds partition p, sorted by key.
-
-    The file's own footer is the index of partitions. Returns rows and hash of each partition.
-    """
-    stage = task.stage
-    assert isinstance(stage, ExchangeStage)
-    table = _read(task.inputs[""])
-    keys = np.ascontiguousarray(stage.keys(table, task.params), dtype=np.uint64)
-    if len(keys) != table.num_rows:
-        raise TaskError(f"{task.label}: {len(keys)} keys for {table.num_rows} rows")
-    owner = keys % np.uint64(task.partitions)
-    order = np.lexsort((keys, owner))
-    counts = np.bincount(owner.astype(np.int64), minlength=task.partitions)
-    table = table.append_column(KEY_COLUMN, pa.array(keys)).take(pa.array(order)).combine_chunks()
-    parts = []
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
-    with (
-        pa.OSFile(str(folder / f"{RUNS}.arrow"), "wb") as sink,
-        pa.ipc.new_file(sink, table.schema, options=options) as writer,
-    ):
-        start = 0
-        for count in counts.tolist():
-            rows = table.slice(start, count)
-            batch = (
-                rows.combine_chunks().to_batches()[0]
-                if count
-                else pa.RecordBatch.from_pylist([], schema=table.schema)
-            )
-            writer.write_batch(batch)
-            parts.append({"rows": count, "sha256": _batch_hash(batch) if count else ""})
-            start += count
-    return parts
-
-
-def _batch_hash(batch: pa.RecordBatch) -> str:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return hashlib.sha256(sink.getvalue()).hexdigest()
-
-
-def _read_partition(task: Task) -> pa.Table:
-    tables = []
-    for shard in task.inputs[""]:
-        with pa.memory_map(shard.path) as source:
-            tables.append(
-                pa.Table.from_batches([pa.ipc.open_file(source).get_batch(task.partition)])
-            )
-    table = pa.concat_tables(tables)
-    order = np.argsort(table[KEY_COLUMN].to_numpy(), kind="stable")
-    return table.take(pa.array(order)).drop_columns([KEY_COLUMN]).combine_chunks()

@@ -32,7 +32,7 @@ from skywright.engine.files import (
     write_json,
 )
 from skywright.engine.progress import Progress, silent
-from skywright.engine.runner import ExecutorName
+from skywright.engine.settings import EngineConfig, ExecutorName
 from skywright.errors import UserError
 from skywright.parallel.world import ALONE, World
 from skywright.run.recipe import Recipe
@@ -117,8 +117,11 @@ def _inputs(recipe: Recipe) -> dict[str, str]:
 
 
 @contextmanager
-def _locked(workdir: Path) -> Iterator[None]:
-    """Hold the run's folder, so that two runs never write to it at once."""
+def _locked(workdir: Path, wait: bool = False) -> Iterator[None]:
+    """Hold the run's folder, so that two runs never write to it at once.
+
+    Raises UserError while another one holds it, unless this one is to wait.
+    """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         lock = open(workdir / ".lock", "w")  # noqa: SIM115
@@ -128,7 +131,7 @@ def _locked(workdir: Path) -> Iterator[None]:
         ) from None
     with lock as stream:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
             raise UserError(
                 f"{workdir}: another run is writing here; wait for it or give another --workdir"
@@ -213,22 +216,24 @@ def run_recipe(
     recipe: Recipe,
     only: str | None = None,
     start: str | None = None,
-    executor: ExecutorName = "processes",
+    executor: ExecutorName | EngineConfig = "processes",
     progress: Progress = silent,
     world: World = ALONE,
+    wait: bool = False,
 ) -> Iterator[StepResult]:
     """Run the recipe's steps, yielding each as it is done; see the module's text.
 
     `only` runs one step, `start` begins at one; what comes before must be done already. Of a
     `world` all processes call this: the first one runs the steps, and the others join it in those
-    that are spread over processes (and yield nothing).
+    that are spread over processes (and yield nothing). With `wait`, another run in this folder is
+    waited for.
     """
     if not world.is_first:
         _join_in(recipe, executor, world)
         return
     together = _Together(world)
     try:
-        yield from _run_steps(recipe, only, start, executor, progress, together)
+        yield from _run_steps(recipe, only, start, executor, progress, together, wait)
     finally:
         together.part()
 
@@ -256,7 +261,7 @@ class _Together:
             self.world.on_first(lambda: None)
 
 
-def _join_in(recipe: Recipe, executor: ExecutorName, world: World) -> None:
+def _join_in(recipe: Recipe, executor: ExecutorName | EngineConfig, world: World) -> None:
     """Take part in the steps that the first process calls to."""
     steps = {step.name: step for step in STEPS}
     while (called := world.on_first(lambda: None)) is not None:
@@ -268,12 +273,13 @@ def _run_steps(
     recipe: Recipe,
     only: str | None,
     start: str | None,
-    executor: ExecutorName,
+    executor: ExecutorName | EngineConfig,
     progress: Progress,
     together: _Together,
+    wait: bool,
 ) -> Iterator[StepResult]:
     waiting_for_start = _first_step(recipe, only, start)
-    with _locked(recipe.workdir):
+    with _locked(recipe.workdir, wait):
         _write_run_files(recipe)
         finished: dict[str, Path] = {}
         for step, folder, record in _survey(recipe):
@@ -300,7 +306,7 @@ def _make(
     step: Step,
     folder: Path,
     finished: dict[str, Path],
-    executor: ExecutorName,
+    executor: ExecutorName | EngineConfig,
     progress: Progress,
     together: _Together,
 ) -> StepResult:

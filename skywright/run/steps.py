@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from skywright.engine.files import read_json, write_json
 from skywright.engine.progress import Progress
-from skywright.engine.runner import ExecutorName
+from skywright.engine.settings import EngineConfig, ExecutorName, engine_of
 from skywright.errors import UserError
 from skywright.parallel.world import ALONE, World
 from skywright.run.recipe import Recipe
@@ -30,7 +30,7 @@ class Context:
     recipe: Recipe
     folder: Path
     finished: dict[str, Path]
-    executor: ExecutorName
+    executor: ExecutorName | EngineConfig
     progress: Progress
     world: World = ALONE
 
@@ -128,7 +128,7 @@ def _tokens(context: Context) -> Sequence[Path]:
         context.folder,
         context.progress,
         tasks=context.folder.parent / "tasks",
-        workers=1 if context.executor == "inline" else os.cpu_count() or 1,
+        workers=1 if engine_of(context.executor).executor == "inline" else os.cpu_count() or 1,
     )
     return [context.folder / "manifest.json"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +77,35 @@ ADD = MapStage("add", "1", add, {"rows": ROWS}, batch_rows=4)
 MISBEHAVE = MapStage("misbehave", "1", misbehave, {"rows": ROWS}, batch_rows=8)
 COUNT = ExchangeStage("count", "1", keys, count, {"counts": COUNTS})
 TOTAL = GatherStage("total", "1", total, {"total": COUNTS})
+
+
+def hot_order(table: pa.Table, params: Config) -> pa.Array:
+    """Within a key the last records first, as bytes."""
+    inverted = [bytes(255 - b for b in r.encode()) for r in table["record"].to_pylist()]
+    return pa.array(inverted, pa.binary())
+
+
+def one_a_group(rows: Iterator[pa.Table], params: Config, side: Tables) -> Iterator[Tables]:
+    """Of each value the first record, and how many rows there were before it."""
+    last, seen = None, 0
+    for table in rows:
+        found = []
+        for value in table["value"].to_pylist():
+            if value != last:
+                found.append((value, seen))
+                last = value
+            seen += 1
+        columns = [pa.array([f[n] for f in found], pa.int64()) for n in (0, 1)]
+        yield {"counts": pa.table(columns, schema=COUNTS)}
+
+
+HOT = ExchangeStage("hot", "1", keys, one_a_group, {"counts": COUNTS}, order=hot_order, stream=True)
+
+
+def slow(batch: pa.Table, params: Config, side: Tables) -> Tables:
+    """As `add`, at a pace that leaves time to kill something."""
+    time.sleep(0.2)
+    return add(batch, params, side)
+
+
+SLOW = MapStage("slow", "1", slow, {"rows": ROWS}, batch_rows=1)

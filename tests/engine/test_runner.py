@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from skywright.engine.files import sha256_file
 from skywright.engine.runner import Runner
+from skywright.engine.settings import EngineConfig
 from skywright.engine.stage import file_shard
 from skywright.engine.task import TaskError
 from skywright.errors import UserError
@@ -34,7 +35,7 @@ def hashes(root: Path) -> dict[str, str]:
     }
 
 
-def pipeline(root: Path, data: Path, executor: str) -> dict[str, str]:
+def pipeline(root: Path, data: Path, executor: str | EngineConfig) -> dict[str, str]:
     shards = write_shards(data, [[1, 2, 3, 4, 5, 6], [3, 3], [], [7]])
     with Runner(root, executor=executor, workers=2) as runner:  # type: ignore[arg-type]
         added = runner.map(ADD, shards, Params(add=2))
