@@ -17,6 +17,7 @@ from skywright.corpus.joined import join, whole_tables
 from skywright.corpus.publish import CorpusResult, publish
 from skywright.corpus.schemas import FINAL_SCHEMA
 from skywright.corpus.sources.files import discover
+from skywright.corpus.sources.split import split
 from skywright.corpus.urls import params_of
 from skywright.engine.files import atomic_open, stable_hash
 from skywright.engine.progress import Progress, silent
@@ -90,6 +91,7 @@ def _run(
     rules = measure.rules_in_force(config.rules, [item.source for item in config.inputs])
     done: dict[str, Output] = {}
     nothing = pages.NoParams()
+    sources = split(sources, config.split_bytes, config.limits.max_record_bytes, runner)
     done["index"] = runner.map(
         pages.INDEX, sources,
         pages.IndexParams(
