@@ -26,22 +26,28 @@ class FieldsConfig(Config):
 
 
 class InputConfig(Config):
-    """One input: a file, a folder or a glob pattern.
+    """One input: a file, a folder or a pattern, here or behind a protocol (https://, s3://).
+
+    With `paths_prefix` the file is a list of paths (as Common Crawl's warc.paths.gz), each of
+    which is read behind that prefix. `markup` says that texts of JSONL or Parquet are LaTeX or
+    wikitext, to be made plain.
 
     `lang` declares the language of the whole input and switches detection off. Of two copies of a
     document, the one from the source of the higher `priority` stays. `unique_urls` says that two
     records of one URL are two versions of one page (so for web pages, not for lists of texts);
-    by default it is true for WARC and HTML.
+    by default it is true for WARC, HTML and MediaWiki.
     """
 
     source: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     path: str
-    kind: Literal["auto", "warc", "html", "jsonl", "parquet"] = "auto"
+    kind: Literal["auto", "warc", "html", "jsonl", "parquet", "mediawiki", "latex"] = "auto"
     lang: Lang | None = None
     priority: int = 0
     fields: FieldsConfig = FieldsConfig()
     unique_urls: bool | None = None
     url_prefix: str | None = None
+    paths_prefix: str | None = None
+    markup: Literal["none", "latex", "wikitext"] = "none"
 
 
 class UrlsConfig(Config):
@@ -120,7 +126,11 @@ class HeldoutConfig(Config):
 
 
 class CorpusConfig(Config):
-    """The `corpus` part of a recipe. `sample` is the share of documents to read, by id."""
+    """The `corpus` part of a recipe.
+
+    `sample` is the share of documents to read, by id; files above `split_bytes` are read in parts
+    side by side.
+    """
 
     inputs: tuple[InputConfig, ...] = Field(min_length=1)
     urls: UrlsConfig = UrlsConfig()
@@ -131,6 +141,7 @@ class CorpusConfig(Config):
     heldout: HeldoutConfig = HeldoutConfig()
     partitions: int = Field(default=8, ge=1, le=4096)
     sample: float = Field(default=1.0, gt=0, le=1)
+    split_bytes: ByteSize | None = Field(default=None, ge=2**10)
 
     @field_validator("inputs")
     @classmethod

@@ -25,6 +25,7 @@ from skywright.corpus.language import Detected, detect
 from skywright.corpus.records import document_id, tables
 from skywright.corpus.schemas import DOCUMENT_SCHEMA, DROP_SCHEMA, ID, drop, drop_table
 from skywright.corpus.sources.files import read_records
+from skywright.corpus.sources.markup import text_of
 from skywright.corpus.urls import UrlParams, normalise, rules_of
 from skywright.engine.stage import ExchangeStage, MapStage, Shard, Tables
 
@@ -141,8 +142,8 @@ def _url_drop(verdict: Any) -> dict[str, Any] | None:
 
 
 INDEX = MapStage(
-    "index", "1", index, {"records": INDEX_SCHEMA, "urls": URL_SCHEMA}, read_source,
-    batch_rows=64, libraries=("fastwarc",),
+    "index", "2", index, {"records": INDEX_SCHEMA, "urls": URL_SCHEMA}, read_source,
+    batch_rows=64, libraries=("zstandard",),
 )  # fmt: skip
 
 
@@ -252,13 +253,13 @@ def _document(row: dict[str, Any], params: ExtractParams) -> dict[str, Any]:
     """A row of the documents, or of the dropped ones."""
     limits, record = params.limits, row["record"]
     extra: dict[str, Any] = {}
-    if row["form"] == "text":
-        text = row["payload"].decode()
+    if row["form"] != "html":
         size = len(row["payload"])
         if size > limits.max_text_bytes:
             return drop(
                 record, "extract", "text_bytes", value=size, threshold=limits.max_text_bytes
             )
+        text = text_of(row["form"], row["payload"])
     else:
         page = extract(
             row["payload"], row["charset"], max_tags=limits.max_tags, max_depth=limits.max_depth,
@@ -306,6 +307,6 @@ def _merged_meta(meta: str | None, extra: dict[str, Any]) -> str:
 
 
 EXTRACT = MapStage(
-    "extract", "1", extract_batch, {"documents": DOCUMENT_SCHEMA, "dropped": DROP_SCHEMA},
-    read_survivors, batch_rows=32, libraries=("fastwarc", "resiliparse", "fasttext-community"),
+    "extract", "2", extract_batch, {"documents": DOCUMENT_SCHEMA, "dropped": DROP_SCHEMA},
+    read_survivors, batch_rows=32, libraries=("resiliparse", "fasttext-community"),
 )  # fmt: skip

@@ -19,6 +19,7 @@ from skywright.corpus.sample import SAMPLE, SampleParams
 from skywright.corpus.schemas import FINAL_SCHEMA
 from skywright.corpus.sources.files import discover
 from skywright.corpus.space import check_space
+from skywright.corpus.sources.split import split
 from skywright.corpus.urls import params_of
 from skywright.engine.progress import Progress, silent
 from skywright.engine.runner import Output, Runner
@@ -117,6 +118,7 @@ def _run(
     rules = measure.rules_in_force(config.rules, [item.source for item in config.inputs])
     done: dict[str, Output] = {}
     nothing = pages.NoParams()
+    sources = split(sources, config.split_bytes, config.limits.max_record_bytes, runner)
     done["index"] = runner.map(
         pages.INDEX, sources,
         pages.IndexParams(

@@ -2,92 +2,95 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
-import os
+import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from urllib.parse import quote
 
 from skywright.corpus.config import FieldsConfig, InputConfig
 from skywright.corpus.records import Record
-from skywright.corpus.sources.jsonl import read_jsonl, read_parquet_source
+from skywright.corpus.sources import storage
+from skywright.corpus.sources.jsonl import read_jsonl
+from skywright.corpus.sources.mediawiki import read_mediawiki
+from skywright.corpus.sources.parquet import read_parquet_source
 from skywright.corpus.sources.warc import read_warc
-from skywright.engine.files import TEMPORARY, sha256_file
-from skywright.engine.stage import Shard, file_shard
+from skywright.engine.stage import Shard
 from skywright.errors import UserError
 
-SUFFIXES = {
-    "warc": (".warc", ".warc.gz", ".warc.wet", ".warc.wet.gz"),
-    "html": (".html", ".htm", ".xhtml"),
-    "jsonl": (".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst"),
-    "parquet": (".parquet",),
+_PACKED = r"(?:\.(?:gz|zst|lz4|bz2|xz))?$"
+NAMES = {
+    "warc": re.compile(r"\.warc(?:\.wet)?" + _PACKED),
+    "html": re.compile(r"\.(?:html|htm|xhtml)$"),
+    "jsonl": re.compile(r"\.(?:jsonl|ndjson)" + _PACKED),
+    "parquet": re.compile(r"\.parquet$"),
+    "mediawiki": re.compile(r"\.xml(?:-p\d+p\d+)?" + _PACKED),
+    "latex": re.compile(r"\.tex$"),
 }
-"""File names that `kind: auto` knows."""
+"""File names that a folder's `kind` takes in. `kind: auto` knows them too, but of XML files only
+those that a wiki's exporter names."""
+
+PAGES = ("html", "latex")
+"""Kinds of which every file is one record, and the files of a folder are one shard."""
+
+_ENDINGS = ".warc .warc.wet .jsonl .ndjson .xml (all of them plain, .gz, .zst, .lz4, .bz2 or .xz), "
+_ENDINGS += ".parquet .html .htm .xhtml .tex"
+_WIKI = re.compile(r"pages-(?:articles|meta-current|meta-history|current|full)")
 
 
-def kind_of(path: Path) -> str | None:
-    """The kind of input a file name stands for, or None."""
-    name = path.name.lower()
-    return next((kind for kind, ends in SUFFIXES.items() if name.endswith(ends)), None)
+def kind_of(path: str) -> str | None:
+    """The kind of input that a file name stands for, or None."""
+    name = path.rpartition("/")[2].lower()
+    kind = next((kind for kind, pattern in NAMES.items() if pattern.search(name)), None)
+    return None if kind == "mediawiki" and not _WIKI.search(name) else kind
 
 
-def _found(item: InputConfig) -> tuple[Path, list[Path]]:
+def _found(item: InputConfig) -> tuple[str, list[str]]:
     """The folder that names are relative to, and the input's files in order of their names."""
-    path = Path(item.path)
-    if path.is_dir():
-        base, files = path, [p for p in path.rglob("*") if p.is_file()]
-    elif path.is_file():
-        return path.parent, [path]
-    elif glob.has_magic(item.path):
-        base = Path(*path.parts[: _first_magic(path)])
-        files = [Path(p) for p in glob.glob(item.path, recursive=True) if os.path.isfile(p)]
-    else:
-        raise UserError(
-            f"{item.path}: no such file or folder (input {item.source!r}); check `path`"
-        )
-    hidden = [p for p in files if p.name.startswith((".", TEMPORARY))]
-    files = sorted(set(files) - set(hidden))
-    if item.kind == "auto" or path.is_dir():
-        wanted = SUFFIXES if item.kind == "auto" else {item.kind: SUFFIXES[item.kind]}
-        files = [p for p in files if kind_of(p) in wanted]
+    if item.paths_prefix is not None:
+        return storage.listed(item.path, item.paths_prefix)
+    base, files = storage.found(item.path, item.source)
+    if files != [item.path] and item.kind != "auto" and "*" not in item.path:
+        files = [p for p in files if NAMES[item.kind].search(p.rpartition("/")[2].lower())]
+    elif item.kind == "auto" and files != [item.path]:
+        files = [p for p in files if kind_of(p)]
     if not files:
         raise UserError(
             f"{item.path}: nothing to read there (input {item.source!r}); file names end in "
-            + " ".join(end for ends in SUFFIXES.values() for end in ends)
+            + _ENDINGS
         )
     return base, files
 
 
-def _first_magic(path: Path) -> int:
-    return next(i for i, part in enumerate(path.parts) if glob.has_magic(part))
-
-
 def discover(inputs: Sequence[InputConfig]) -> list[Shard]:
-    """One shard a file; the HTML files of one folder make one shard together.
+    """One shard a file; the HTML or LaTeX files of one folder make one shard together.
 
     A shard's key is "<source>/<path>". Raises UserError for what is missing, unknown or doubled.
     """
     shards: dict[str, Shard] = {}
     for item in inputs:
         base, files = _found(item)
-        pages: dict[Path, list[Path]] = {}
+        pages: dict[tuple[str, str], list[str]] = {}
         for path in files:
             kind = kind_of(path) if item.kind == "auto" else item.kind
             if kind is None:
                 raise UserError(f"{path}: unknown kind of file; set `kind` of this input")
-            key = f"{item.source}/{path.relative_to(base).as_posix()}"
-            if kind == "html":
-                pages.setdefault(path.parent, []).append(path)
+            if kind in PAGES:
+                pages.setdefault((path.rpartition("/")[0], kind), []).append(path)
                 continue
-            if path == Path(item.path) and path.stat().st_size == 0:
+            digest, size = storage.identity(path)
+            if path == item.path and size == 0:
                 raise UserError(
                     f"{path}: is empty (input {item.source!r}); copy it again or leave it out"
                 )
-            _add(shards, file_shard(path, key, _meta(item, kind)))
-        for folder, members in pages.items():
-            _add(shards, _page_shard(item, base, folder, members))
+            key = f"{item.source}/{_inside(path, base)}"
+            _add(shards, Shard(path, digest, size, None, key, _meta(item, kind)))
+        for (folder, kind), members in pages.items():
+            _add(shards, _page_shard(item, kind, base, folder, members))
     return list(shards.values())
+
+
+def _inside(path: str, base: str) -> str:
+    return path.removeprefix(base).lstrip("/")
 
 
 def _add(shards: dict[str, Shard], shard: Shard) -> None:
@@ -100,7 +103,9 @@ def _add(shards: dict[str, Shard], shard: Shard) -> None:
 
 
 def _meta(item: InputConfig, kind: str) -> dict[str, str]:
-    unique = item.unique_urls if item.unique_urls is not None else kind in ("warc", "html")
+    unique = item.unique_urls
+    if unique is None:
+        unique = kind in ("warc", "html", "mediawiki")
     return {
         "source": item.source,
         "kind": kind,
@@ -108,47 +113,70 @@ def _meta(item: InputConfig, kind: str) -> dict[str, str]:
         "unique_urls": "yes" if unique else "",
         "fields": item.fields.model_dump_json(),
         "url_prefix": item.url_prefix if item.url_prefix is not None else "",
+        "form": "text" if item.markup == "none" else item.markup,
     }
 
 
-def _page_shard(item: InputConfig, base: Path, folder: Path, members: list[Path]) -> Shard:
-    key = f"{item.source}/{folder.relative_to(base).as_posix()}".removesuffix("/.")
-    digest = hashlib.sha256()
+def _page_shard(item: InputConfig, kind: str, base: str, folder: str, members: list[str]) -> Shard:
+    key = f"{item.source}/{_inside(folder, base)}".removesuffix("/")
+    digest, size = hashlib.sha256(), 0
     for path in members:
-        digest.update(f"{path.name}\0{sha256_file(path)}\n".encode())
-    size = sum(path.stat().st_size for path in members)
+        known, bytes_ = storage.identity(path)
+        digest.update(f"{path.rpartition('/')[2]}\0{known}\n".encode())
+        size += bytes_
     # The files of a page shard are named one by one: a later file in the folder is no part of it.
-    names = "\n".join([str(folder), *(path.name for path in members)])
-    return Shard(names, digest.hexdigest(), size, len(members), key, _meta(item, "html"))
+    names = "\n".join([folder, *(path.rpartition("/")[2] for path in members)])
+    return Shard(names, digest.hexdigest(), size, len(members), key, _meta(item, kind))
+
+
+# ---------------------------------------------------------------- reading
 
 
 def read_records(shard: Shard, path: str, max_bytes: int) -> Iterator[Record]:
-    """The records of a source shard, in the order of its file; `path` is where it stands."""
+    """The records of a source shard, in the order of its file; `path` is where it stands.
+
+    A shard that is a part of a file (see `skywright.corpus.sources.split`) gives the records that
+    begin in its part, under the names that they have in the whole.
+    """
     kind, meta = shard.meta["kind"], shard.meta
     fields = FieldsConfig.model_validate_json(meta["fields"])
-    if kind == "warc":
-        return read_warc(Path(path), shard.key, max_bytes)
-    if kind == "jsonl":
-        return read_jsonl(Path(path), shard.key, fields, max_bytes)
-    if kind == "parquet":
-        return read_parquet_source(Path(path), shard.key, fields, max_bytes)
-    return _read_pages(path, shard, max_bytes)
+    name, form = meta.get("name", shard.key), meta["form"]
+    start = int(meta.get("start", 0))
+    end = int(meta["end"]) if meta.get("end") else None
+    if kind in PAGES:
+        yield from _read_pages(path, shard, name, max_bytes, start, end)
+    elif kind == "parquet":
+        with storage.open_file(path) as file:
+            yield from read_parquet_source(file, path, name, fields, max_bytes, form, (start, end))
+    else:
+        with storage.open_input(path) as source:
+            if kind == "warc":
+                yield from read_warc(source, name, max_bytes, start, end)
+            elif kind == "mediawiki":
+                yield from read_mediawiki(source, name, max_bytes, start, end)
+            else:
+                first = int(meta.get("first", 1))
+                yield from read_jsonl(source, name, fields, max_bytes, form, start, end, first)
 
 
-def _read_pages(path: str, shard: Shard, max_bytes: int) -> Iterator[Record]:
+def _read_pages(
+    path: str, shard: Shard, key: str, max_bytes: int, start: int, end: int | None
+) -> Iterator[Record]:
     folder, *names = path.split("\n")
+    form = "html" if shard.meta["kind"] == "html" else "latex"
+    media = "text/html" if form == "html" else "text/x-tex"
     prefix = shard.meta["url_prefix"] or "file:///"
-    for name in names:
-        file = Path(folder) / name
-        size = file.stat().st_size
-        record, url = f"{shard.key}/{name}:0", prefix + quote(f"{shard.key}/{name}")
+    for name in names[start:end]:
+        record, url = f"{key}/{name}:0", prefix + quote(f"{key}/{name}")
         if shard.meta["url_prefix"]:
-            url = prefix + quote(f"{shard.key.partition('/')[2]}/{name}".lstrip("/"))
+            url = prefix + quote(f"{key.partition('/')[2]}/{name}".lstrip("/"))
+        with storage.open_file(f"{folder}/{name}") as file:
+            payload = file.read(max_bytes + 1)
+            size = len(payload) if len(payload) <= max_bytes else file.seek(0, 2)
         if size > max_bytes:
             yield Record(
                 record, url, rule="too_large", message=f"{size} bytes", bytes=size,
                 value=float(size), threshold=float(max_bytes),
             )  # fmt: skip
         else:
-            payload = file.read_bytes()
-            yield Record(record, url, None, payload, "html", None, "text/html", bytes=len(payload))
+            yield Record(record, url, None, payload, form, None, media, bytes=size)

@@ -26,12 +26,17 @@ class BrokenResponseError(ValueError):
 
 @dataclass(frozen=True)
 class Response:
-    """`content_type` is lower-case without parameters; `body` has its codings undone."""
+    """`content_type` is lower-case without parameters; `body` has its codings undone.
+
+    `stored` is the body as it was written, `unchunked` the same without the transfer coding.
+    """
 
     status: int | None
     content_type: str | None
     charset: str | None
     body: bytes
+    stored: bytes
+    unchunked: bytes
 
 
 def content_type_and_charset(value: str | None) -> tuple[str | None, str | None]:
@@ -57,13 +62,14 @@ def parse(block: bytes, max_bytes: int) -> Response:
     for line in block[: end.start()].splitlines()[1:]:
         name, _, value = line.partition(b":")
         headers.setdefault(name.decode("latin-1").strip().lower(), value.decode("latin-1").strip())
-    body = block[end.end() :]
+    stored = body = block[end.end() :]
     if "chunked" in headers.get("transfer-encoding", "").lower():
         body = _join_chunks(body)
+    unchunked = body
     for coding in reversed(headers.get("content-encoding", "").lower().split(",")):
         body = _decode(body, coding.strip(), max_bytes)
     kind, charset = content_type_and_charset(headers.get("content-type"))
-    return Response(int(status_line.group(1)), kind, charset, body)
+    return Response(int(status_line.group(1)), kind, charset, body, stored, unchunked)
 
 
 def _join_chunks(body: bytes) -> bytes:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from skywright.corpus.records import Record
 from skywright.corpus.sources.http import BrokenResponseError, parse
+from skywright.corpus.sources.inputs import Input
 from skywright.corpus.sources.warc import read_warc
 from tests.corpus.pages import (
     EN,
@@ -30,7 +31,8 @@ LIMIT = 1 << 20
 
 
 def read(path: Path, limit: int = LIMIT) -> list[Record]:
-    return list(read_warc(path, f"s/{path.name}", limit))
+    with Input(open(path, "rb")) as source:
+        return list(read_warc(source, f"s/{path.name}", limit))
 
 
 def good(records: list[Record]) -> list[str | None]:

@@ -12,8 +12,9 @@ import pytest
 import zstandard
 
 from skywright.corpus.config import FieldsConfig, InputConfig
-from skywright.corpus.records import RECORD_SCHEMA, document_id, tables
+from skywright.corpus.records import RECORD_SCHEMA, Record, document_id, tables
 from skywright.corpus.sources.files import discover, read_records
+from skywright.corpus.sources.inputs import Input
 from skywright.corpus.sources.jsonl import read_jsonl
 from skywright.errors import UserError
 from tests.corpus.pages import EN, ZH, html, write
@@ -23,7 +24,12 @@ FIELDS = FieldsConfig()
 
 def rules_of_lines(tmp_path: Path, lines: list[bytes], limit: int = 10_000) -> list[str | None]:
     path = write(tmp_path / "a.jsonl", b"\n".join(lines))
-    return [record.rule for record in read_jsonl(path, "s/a.jsonl", FIELDS, limit)]
+    return [record.rule for record in read(path, limit)]
+
+
+def read(path: Path, limit: int = 10_000) -> list[Record]:
+    with Input(open(path, "rb")) as source:
+        return list(read_jsonl(source, f"s/{path.name}", FIELDS, limit))
 
 
 def test_every_bad_line_has_its_own_rule_and_the_others_are_read(tmp_path: Path) -> None:
@@ -42,9 +48,9 @@ def test_every_bad_line_has_its_own_rule_and_the_others_are_read(tmp_path: Path)
     ]
     assert rules_of_lines(tmp_path, lines) == [
         None, "not_json", "not_json", "missing_text", "missing_text", "lone_surrogate", "not_utf8",
-        "too_large", "not_json", None,
+        "too_large", "depth", None,
     ]  # fmt: skip
-    records = list(read_jsonl(tmp_path / "a.jsonl", "s/a.jsonl", FIELDS, 10_000))
+    records = read(tmp_path / "a.jsonl")
     assert [r.record for r in records][-2:] == ["s/a.jsonl:9", "s/a.jsonl:11"]
     assert records[-1].payload == "文字 😀".encode()
     assert json.loads(records[-1].meta) == {"note": "\ud83d"}
@@ -55,11 +61,11 @@ def test_packed_lines_are_read_and_a_cut_file_says_so(tmp_path: Path, suffix: st
     data = b"".join(json.dumps({"text": f"{EN} {n}"}).encode() + b"\n" for n in range(2000))
     pack = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}[suffix]
     path = write(tmp_path / f"a.jsonl{suffix}", pack(data))
-    records = list(read_jsonl(path, "s/a", FIELDS, 10_000))
+    records = read(path)
     assert [record.payload for record in records] == [f"{EN} {n}".encode() for n in range(2000)]
     for share in (0.3, 0.5, 0.9):
         write(path, pack(data)[: int(len(pack(data)) * share)])
-        *whole, last = read_jsonl(path, "s/a", FIELDS, 10_000)
+        *whole, last = read(path)
         assert last.rule == ("truncated" if suffix else "not_json")
         assert [record.payload for record in whole] == [
             f"{EN} {n}".encode() for n in range(len(whole))

@@ -1,0 +1,219 @@
+"""From wikitext to the text of an article.
+
+Kept: prose, headings that have text below them, lists, the labels of links, formulas (as `$...$`),
+preformatted text. Dropped: templates (but for the few that only wrap words), tables, pictures
+with their captions, references, categories, comments. Nothing is expanded: what a template or a
+module would have written is not there.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+
+from skywright.corpus.hanzi import is_traditional
+
+MAX_DEPTH = 40
+"""Links, templates and tables may nest so deep; MediaWiki itself gives up at 40 templates
+(`$wgMaxTemplateDepth`). Marks beyond stay in the text as they stand."""
+
+_TOKEN = re.compile(
+    r"<!--|\{\{|\}\}|\[\[|\]\]|-\{(?!\{)|\}-|^[ :]*\{\||^[ ]*\|\}|\||"
+    r"<(/?)([A-Za-z][A-Za-z0-9]*)\b[^<>]*?(/?)>",
+    re.MULTILINE,
+)
+_CLOSES = {"}}": "{{", "]]": "[[", "}-": "-{", "|}": "{|"}
+_DROPPED = frozenset(
+    "ref references gallery timeline score imagemap graph templatedata mapframe maplink "
+    "categorytree inputbox hiero chem ce poem_meta indicator section".split()
+)
+_VERBATIM = frozenset("nowiki pre syntaxhighlight source math".split())
+_NO_PAGE = frozenset(
+    "file image media category 文件 檔案 档案 图像 圖像 媒体 媒體 分类 分類 f c".split()
+)
+_INTERWIKI = re.compile(r"[a-z]{2,3}(?:-[a-z]+)*$")
+# Templates that wrap words: which of their arguments is the text. For zh these are the links to
+# pages that do not exist yet, without which sentences would have holes.
+_WORDS: dict[str, int] = {"lang": 2, "nowrap": 1, "nobr": 1, "tsl": 3, "le": 1, "ill": 1,
+                          "link": 1, "jp": 1, "zhwp": 1, "small": 1, "big": 1}  # fmt: skip
+_HANS = ("zh-hans", "zh-cn", "zh-sg", "zh-my", "zh")
+_HANT = ("zh-hant", "zh-tw", "zh-hk", "zh-mo", "zh")
+_FLAGS = re.compile(r"\s*([ATRDHN+;\- ]*|zh(?:-[a-z]+)?(?:;zh(?:-[a-z]+)?)*)\s*$")
+_RULE = re.compile(r"(?:[^;]*?=>)?\s*(zh(?:-[a-z]+)?)\s*:")
+_HEADING = re.compile(r"(={1,6})\s*(.+?)\s*\1\s*$")
+_LINK = re.compile(r"\[(?:https?:|ftp:)?//[^\s\]]*[ \t]*([^\]\n]*)\]")
+
+
+def plain_text(wikitext: str) -> str:
+    """The text of an article, paragraphs and headings apart by empty lines.
+
+    Of `-{zh-hans:..;zh-hant:..}-` the form that fits the script of the page is kept, whichever the
+    page is written in more; rules that only define a conversion (`-{H|..}-`) write nothing.
+    """
+    variants = _HANT if is_traditional(wikitext) else _HANS
+    return _lines(_Flat(wikitext, variants).text())
+
+
+class _Flat:
+    """Wikitext without its nesting marks: one pass with a stack of what is open."""
+
+    def __init__(self, wikitext: str, variants: tuple[str, ...]) -> None:
+        self._source = wikitext
+        self._lower = wikitext.lower()
+        self._variants = variants
+        self._stack: list[tuple[str, list[str]]] = [("", [])]
+        self._open = dict.fromkeys(_CLOSES.values(), 0)
+        self._endless: set[str] = set()  # marks that are known to have no end further on
+        self._made: dict[str, Callable[[list[str]], str]] = {
+            "{{": self._template, "[[": self._link, "-{": self._variant, "{|": lambda parts: "",
+        }  # fmt: skip
+
+    def text(self) -> str:
+        at, source = 0, self._source
+        while found := _TOKEN.search(source, at):
+            self._put(source[at : found.start()])
+            at = found.end()
+            mark = found.group()
+            if mark == "<!--":
+                at = self._behind("-->", at) or at
+            elif found.group(2):
+                at = self._tag(found, at)
+            elif mark == "|":
+                self._stack[-1][1].append("|")
+            else:
+                self._mark(mark)
+        self._put(source[at:])
+        while len(self._stack) > 1:
+            self._give_up()
+        return "".join(self._stack[0][1])
+
+    def _put(self, text: str) -> None:
+        if text:
+            self._stack[-1][1].append(text)
+
+    def _behind(self, needle: str, at: int) -> int | None:
+        """The offset behind the next `needle`; what has been missed once is not looked for again,
+        so that marks without an end cost one look.
+        """
+        if needle in self._endless:
+            return None
+        found = self._lower.find(needle, at)
+        if found < 0:
+            self._endless.add(needle)
+            return None
+        return found + len(needle)
+
+    def _mark(self, mark: str) -> None:
+        bare = mark.strip(" :")
+        opener = _CLOSES.get(bare)
+        if opener is None:
+            if len(self._stack) <= MAX_DEPTH:
+                self._stack.append((bare, []))
+                self._open[bare] += 1
+            else:
+                self._put(mark)
+        elif self._open[opener]:
+            while self._stack[-1][0] != opener:
+                self._give_up()
+            _, parts = self._stack.pop()
+            self._open[opener] -= 1
+            self._put(self._made[opener](parts))
+        else:
+            self._put(mark)
+
+    def _give_up(self) -> None:
+        """Something has no end: its text stays, the mark goes."""
+        kind, parts = self._stack.pop()
+        self._open[kind] -= 1
+        self._stack[-1][1].extend(parts)
+
+    def _tag(self, found: re.Match[str], at: int) -> int:
+        closing, name, alone = found.group(1), found.group(2).lower(), found.group(3)
+        if name in ("br", "hr") or (name in ("p", "div", "li", "blockquote", "dd", "dt")):
+            self._put("\n")
+        if closing or alone or name not in _DROPPED | _VERBATIM:
+            return at
+        close = f"</{name}>"
+        end = self._behind(close, at)
+        if end is None:
+            return at
+        if name in _VERBATIM:
+            inside = self._source[at : end - len(close)]
+            self._put(f"${inside.strip()}$" if name == "math" else inside)
+        return end
+
+    @staticmethod
+    def _arguments(parts: list[str]) -> list[str]:
+        arguments, last = [], ""
+        for part in parts:
+            if part == "|":
+                arguments.append(last)
+                last = ""
+            else:
+                last += part
+        return [*arguments, last]
+
+    def _template(self, parts: list[str]) -> str:
+        name, *arguments = self._arguments(parts)
+        name = name.strip().lower()
+        number = _WORDS.get(name) or _WORDS.get(name.partition("-")[0])
+        if name.startswith("lang-"):
+            number = 1
+        plain = [argument for argument in arguments if "=" not in argument]
+        if number is None or not plain:
+            return ""
+        return plain[min(number, len(plain)) - 1].strip()
+
+    def _link(self, parts: list[str]) -> str:
+        target, *labels = self._arguments(parts)
+        prefix, colon, _ = target.partition(":")
+        prefix = prefix.strip().lower()
+        if colon and (prefix in _NO_PAGE or (not labels and _INTERWIKI.match(prefix))):
+            return ""
+        return labels[-1] if labels else target.removeprefix(":")
+
+    def _variant(self, parts: list[str]) -> str:
+        text = "".join(parts)
+        flags, bar, rest = text.partition("|")
+        if bar and _FLAGS.match(flags):
+            if set(flags) & set("HT-D") and not flags.strip().startswith("zh"):
+                return ""
+            text = rest
+            if "R" in flags:
+                return text
+        found = list(_RULE.finditer(text))
+        if not found:
+            return text
+        ends = [*(rule.start() for rule in found[1:]), len(text)]
+        forms = {
+            rule.group(1): text[rule.end() : end].strip().rstrip(";").strip()
+            for rule, end in zip(found, ends, strict=True)
+        }
+        return next((forms[v] for v in self._variants if v in forms), next(iter(forms.values())))
+
+
+def _lines(text: str) -> str:
+    """Headings, lists, quotes and external links as plain lines."""
+    text = _LINK.sub(r"\1", text)
+    text = html.unescape(re.sub(r"__[A-Z]{3,}__", "", re.sub(r"'{2,5}", "", text)))
+    lines: list[str] = []
+    headings: list[tuple[int, str]] = []  # those that wait for a text below them
+    for line in text.split("\n"):
+        line = line.strip()
+        heading = _HEADING.match(line)
+        if heading:
+            level = len(heading.group(1))
+            headings = [item for item in headings if item[0] < level]
+            headings.append((level, heading.group(2)))
+            continue
+        line = line.lstrip("*#:;").strip()
+        if not line.strip("-|"):
+            line = ""
+        if line and headings:
+            for _, title in headings:
+                lines += ["", title, ""]
+            headings = []
+        if line or (lines and lines[-1]):
+            lines.append(line)
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
