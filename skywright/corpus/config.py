@@ -45,16 +45,23 @@ class InputConfig(Config):
 
 
 class UrlsConfig(Config):
-    """URL rules. The word and host lists are text files, one entry a line, `#` for comments,
-    `.gz` allowed; they come on top of the shipped lists unless `shipped_lists` is false.
+    """URL rules. Lists are text files, one entry a line, `#` for comments, `.gz` allowed; they
+    come on top of the shipped lists unless `shipped_lists` is false.
+
+    A domain blocks its whole site (registrable domain), a host itself and the hosts below it, an
+    URL itself and what is below it, a substring every address that contains it. `allowed_words`
+    are harmless words that contain one of the others.
     """
 
     shipped_lists: bool = True
+    blocked_domains: tuple[str, ...] = ()
     blocked_hosts: tuple[str, ...] = ()
     blocked_urls: tuple[str, ...] = ()
+    blocked_substrings: tuple[str, ...] = ()
     strict_words: tuple[str, ...] = ()
     hard_words: tuple[str, ...] = ()
     soft_words: tuple[str, ...] = ()
+    allowed_words: tuple[str, ...] = ()
     max_soft_words: int = Field(default=1, ge=0)
 
 

@@ -1,4 +1,4 @@
-"""The steps on raw pages: index (read, URL rules), URL duplicates, extraction with language.
+"""The steps on raw pages: index, URL duplicates, extraction with language.
 
 Pages are not copied: the source is read once for the index and once more for those records whose
 address stays, because reading costs a twentieth of extracting.
@@ -24,7 +24,6 @@ from skywright.corpus.language import Detected, detect
 from skywright.corpus.records import document_id, tables
 from skywright.corpus.schemas import DOCUMENT_SCHEMA, DROP_SCHEMA, ID, drop, drop_table
 from skywright.corpus.sources.files import read_records
-from skywright.corpus.urls import UrlParams, normalise, rules_of
 from skywright.engine.stage import ExchangeStage, MapStage, Shard, Tables
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
@@ -34,7 +33,6 @@ class IndexParams(Config):
     """What the index depends on."""
 
     max_record_bytes: int
-    urls: UrlParams
 
 
 class ExtractParams(Config):
@@ -50,7 +48,7 @@ class NoParams(Config):
 
 def _with_input(table: pa.Table, shard: Shard) -> pa.Table:
     """Add the columns that say which input a record belongs to."""
-    for name in ("source", "lang", "unique_urls"):
+    for name in ("source", "lang"):
         column = pa.repeat(pa.scalar(shard.meta[name], pa.string()), table.num_rows)
         table = table.append_column(f"input_{name}", column)
     return table
@@ -92,27 +90,18 @@ def read_source(shard: Shard, params: Config) -> Iterator[pa.Table]:
 
 
 def index(batch: pa.Table, params: Config, side: Tables) -> Tables:
-    """Name every record and drop what is no page or has a refused address."""
-    params = cast(IndexParams, params)
-    rules = rules_of(params.urls)
-    rows, urls = [], []
+    """Name every record and drop what is no page."""
+    rows = []
     for row in batch.to_pylist():
         payload = row["payload"] or b""
-        found = _no_page(row) or _url_drop(rules.check(row["url"]))
         item = {
             **{name: row[name] for name in ("record", "url", "date", "bytes")},
             "id": document_id(row["url"], payload),
             "source": row["input_source"],
-            **(found or {}),
+            **(_no_page(row) or {}),
         }
         rows.append(item)
-        key = normalise(row["url"]) if row["input_unique_urls"] else None
-        if found is None and key is not None:
-            urls.append({**item, "url_key": key})
-    return {
-        "records": pa.Table.from_pylist(rows, schema=INDEX_SCHEMA),
-        "urls": pa.Table.from_pylist(urls, schema=URL_SCHEMA),
-    }
+    return {"records": pa.Table.from_pylist(rows, schema=INDEX_SCHEMA)}
 
 
 def _no_page(row: dict[str, Any]) -> dict[str, Any] | None:
@@ -135,13 +124,9 @@ def _is_html(content_type: str | None, payload: bytes) -> bool:
     return b"<html" in head or b"<!doctype html" in head
 
 
-def _url_drop(verdict: Any) -> dict[str, Any] | None:
-    return None if verdict is None else {"step": "urls", **verdict._asdict()}
-
-
 INDEX = MapStage(
-    "index", "1", index, {"records": INDEX_SCHEMA, "urls": URL_SCHEMA}, read_source,
-    batch_rows=64, libraries=("fastwarc",),
+    "index", "2", index, {"records": INDEX_SCHEMA}, read_source, batch_rows=64,
+    libraries=("fastwarc",),
 )  # fmt: skip
 
 

@@ -18,6 +18,8 @@ from skywright.corpus.publish import CorpusResult, publish
 from skywright.corpus.schemas import FINAL_SCHEMA
 from skywright.corpus.sources.files import discover
 from skywright.corpus.urls import params_of
+from skywright.corpus.urls.judge import URLS
+from skywright.corpus.urls.lists import compile_lists
 from skywright.engine.files import atomic_open, stable_hash
 from skywright.engine.progress import Progress, silent
 from skywright.engine.runner import ExecutorName, Output, Runner
@@ -91,16 +93,19 @@ def _run(
     done: dict[str, Output] = {}
     nothing = pages.NoParams()
     done["index"] = runner.map(
-        pages.INDEX, sources,
-        pages.IndexParams(
-            max_record_bytes=config.limits.max_record_bytes, urls=params_of(config.urls)
-        ),
+        pages.INDEX, sources, pages.IndexParams(max_record_bytes=config.limits.max_record_bytes)
+    )
+    lists = params_of(config.urls)
+    done["url_lists"] = compile_lists(lists, runner)
+    done["urls"] = runner.map(
+        URLS, done["index"].shards("records"), lists,
+        {"blocked": done["url_lists"].shards("blocked")},
     )  # fmt: skip
     done["url_duplicates"] = runner.exchange(
-        pages.URL_DUPLICATES, done["index"].shards("urls"), nothing, config.partitions
+        pages.URL_DUPLICATES, done["urls"].shards("urls"), nothing, config.partitions
     )
     done["survivors"] = runner.map(
-        pages.SURVIVORS, done["index"].shards("records"), nothing,
+        pages.SURVIVORS, done["urls"].shards("records"), nothing,
         {"dropped": done["url_duplicates"].shards("dropped")},
     )  # fmt: skip
     done["extract"] = runner.map(
@@ -147,7 +152,7 @@ def _run(
         nothing, {"dropped": removed},
     )  # fmt: skip
     traces = join(
-        [_bare(shard) for shard in done["index"].shards("records")],
+        [_bare(shard) for shard in done["urls"].shards("records")],
         done["index"].shards("errors"),
         documents,
         done["extract"].shards("dropped"),
