@@ -11,7 +11,6 @@ from skywright.config import ByteSize, Config
 Lang = Literal["en", "zh-Hans", "zh-Hant", "code", "other"]
 """Languages a document of the corpus can have."""
 
-DetectedLang = Literal["en", "zh-Hans", "zh-Hant"]
 
 
 class FieldsConfig(Config):
@@ -66,9 +65,11 @@ class UrlsConfig(Config):
 
 
 class LanguageConfig(Config):
-    """Languages that stay. `min_score` is RefinedWeb's .65 (arXiv 2306.01116, section 3.1)."""
+    """Languages that stay; "other" are all but English and Chinese. `min_score` is RefinedWeb's
+    .65 (arXiv 2306.01116, section 3.1); of code nothing is asked but that it prevails.
+    """
 
-    keep: tuple[DetectedLang, ...] = ("en", "zh-Hans", "zh-Hant")
+    keep: tuple[Lang, ...] = ("en", "zh-Hans", "zh-Hant", "code")
     min_score: float = Field(default=0.65, ge=0, le=1)
 
 

@@ -18,15 +18,16 @@ import xxhash
 
 from skywright.config import Config
 from skywright.corpus import joined
-from skywright.corpus.config import LanguageConfig, LimitsConfig
+from skywright.corpus.config import Lang, LanguageConfig, LimitsConfig
 from skywright.corpus.extract import extract
-from skywright.corpus.language import Detected, detect
+from skywright.corpus.language import Detected, label
 from skywright.corpus.records import document_id, tables
 from skywright.corpus.schemas import DOCUMENT_SCHEMA, DROP_SCHEMA, ID, drop, drop_table
 from skywright.corpus.sources.files import read_records
 from skywright.engine.stage import ExchangeStage, MapStage, Shard, Tables
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
+KNOWN_LANGS: tuple[Lang, ...] = ("en", "zh-Hans", "zh-Hant", "code")
 
 
 class IndexParams(Config):
@@ -243,11 +244,13 @@ def _document(row: dict[str, Any], params: ExtractParams) -> dict[str, Any]:
         return drop(record, "extract", "no_text", value=chars, threshold=limits.min_chars)
     lang = row["input_lang"]
     if not lang:
-        detected = detect(text)
-        refusal = _language_drop(detected, params.language)
+        detected = label(text)
+        lang = detected.lang if detected.lang in KNOWN_LANGS else "other"
+        refusal = _language_drop(lang, detected, params.language)
         if refusal:
             return drop(record, "language", **refusal)
-        lang = detected.lang
+        if lang == "other":
+            extra["lang"] = detected.lang
         extra["lang_score"] = round(detected.score, 4)
     return {
         **{name: row[name] for name in ("record", "id", "url", "date")},
@@ -258,11 +261,11 @@ def _document(row: dict[str, Any], params: ExtractParams) -> dict[str, Any]:
     }
 
 
-def _language_drop(detected: Detected, config: LanguageConfig) -> dict[str, Any] | None:
+def _language_drop(lang: str, detected: Detected, config: LanguageConfig) -> dict[str, Any] | None:
     values = {"value": detected.score, "threshold": config.min_score}
-    if detected.lang not in config.keep:
+    if lang not in config.keep:
         return {"rule": f"is_{detected.lang}", **values}
-    if detected.score < config.min_score:
+    if lang != "code" and detected.score < config.min_score:
         return {"rule": "uncertain", "message": detected.lang, **values}
     return None
 
@@ -274,6 +277,6 @@ def _merged_meta(meta: str | None, extra: dict[str, Any]) -> str:
 
 
 EXTRACT = MapStage(
-    "extract", "1", extract_batch, {"documents": DOCUMENT_SCHEMA, "dropped": DROP_SCHEMA},
+    "extract", "2", extract_batch, {"documents": DOCUMENT_SCHEMA, "dropped": DROP_SCHEMA},
     read_survivors, batch_rows=32, libraries=("fastwarc", "resiliparse", "fasttext-community"),
 )  # fmt: skip

@@ -67,7 +67,7 @@ def with_parents(host: str) -> Iterator[str]:
 
 @lru_cache(maxsize=1)
 def _rules() -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
-    """Plain suffixes, those below which every label is a suffix (`*.ck`), exceptions (`!www.ck`)."""
+    """Suffixes, hosts below which every label is a suffix (`*.ck`), exceptions (`!www.ck`)."""
     plain, wild, exceptions = set(), set(), set()
     for line in SUFFIXES.read_text(encoding="utf-8").splitlines():
         rule = line.strip()

@@ -12,30 +12,30 @@ from urllib.parse import parse_qsl, unquote_to_bytes, urlencode, urlsplit, urlun
 
 from skywright.corpus.urls.hosts import ascii_host
 
-TRACKING = frozenset(
-    # campaigns and clicks: Google, Meta, Microsoft, X, TikTok, LinkedIn, Yandex, Yahoo
-    "gclid gclsrc dclid gbraid wbraid gad_source _ga _gl fbclid igshid igsh msclkid twclid ttclid "
-    "li_fat_id yclid ysclid _openstat "
-    # newsletters and shops: Mailchimp, HubSpot, Marketo, Vero, Olytics
-    "mc_cid mc_eid _hsenc _hsmi __hstc __hssc __hsfp hsctatracking mkt_tok vero_id vero_conv "
-    "oly_anon_id oly_enc_id "
-    # Alibaba, Baidu, Bilibili, WeChat, and sharing buttons of Chinese news sites
-    "spm scm bd_vid hmsr hmpl hmcu hmkw hmci vd_source share_token share_from share_medium "
-    "share_source share_plat from_source nsukey isappinstalled wxshare_count "
-    # analytics: Matomo, AT Internet, Adobe
-    "ref_src s_cid at_medium at_campaign at_custom1 at_custom2 at_custom3 at_custom4 "
-    "pk_campaign pk_kwd pk_source pk_medium piwik_campaign piwik_kwd "
-    "mtm_campaign mtm_source mtm_medium mtm_keyword mtm_content".split()
+TRACKING = re.compile(
+    r"""utm_\w+
+    # campaigns and clicks: Google, Meta, Microsoft, X, TikTok, LinkedIn, Yandex
+    |gclid|gclsrc|dclid|gbraid|wbraid|gad_source|_ga|_gl|fbclid|igshid|igsh|msclkid|twclid|ttclid
+    |li_fat_id|yclid|ysclid|_openstat
+    # newsletters: Mailchimp, HubSpot, Marketo, Vero, Olytics
+    |mc_[ce]id|_hsenc|_hsmi|__hs(?:tc|sc|fp)|hsctatracking|mkt_tok|vero_(?:id|conv)
+    |oly_(?:anon|enc)_id
+    # Alibaba, Baidu, Bilibili, WeChat, and the sharing buttons of Chinese sites
+    |spm|scm|bd_vid|hm(?:sr|pl|cu|kw|ci)|vd_source|share_(?:token|from|medium|source|plat)
+    |from_source|nsukey|isappinstalled|wxshare_count
+    # analytics: Matomo, AT Internet, Adobe; the session cookie of Microsoft's IIS
+    |(?:pk|piwik|mtm)_(?:campaign|kwd|keyword|source|medium|content)
+    |at_(?:medium|campaign|custom[1-4])|ref_src|s_cid|aspsessionid[a-z]{8}""",
+    re.IGNORECASE | re.VERBOSE,
 )
-"""Parameters that never choose what is shown; `utm_*` is one of them."""
+"""Parameters that never choose what is shown."""
 
-SESSIONS = frozenset(
-    "jsessionid phpsessid sessionid session_id sessid sid s zenid oscsid cfid cftoken".split()
+SESSIONS = re.compile(
+    r"jsessionid|phpsessid|session_?id|sess?id|s|zenid|oscsid|cfid|cftoken", re.IGNORECASE
 )
 """Parameters that hold a session's id, when the value looks like one: `sid` also names stories."""
 
 _SESSION_VALUE = re.compile(r"(?=[^0-9]*[0-9])[0-9a-z]{16,}", re.I)
-_ASP_SESSION = re.compile(r"aspsessionid[a-z]{8}", re.I)  # Microsoft IIS names it so
 _PATH_SESSION = re.compile(r";(?:jsessionid|phpsessid|sid)=[^/;?]*", re.I)
 _ASP_PATH_SESSION = re.compile(r"/\((?:[A-Z]\([0-9a-z_-]{16,}\))+\)(?=/)", re.I)  # cookieless ASP
 _PORTS = {"http": 80, "https": 443, "": None}
@@ -111,10 +111,9 @@ def _query(query: str) -> str:
 
 
 def _says_nothing(key: str, value: str) -> bool:
-    name = key.lower()
-    if name in TRACKING or name.startswith("utm_") or _ASP_SESSION.fullmatch(name):
+    if TRACKING.fullmatch(key):
         return True
-    return name in SESSIONS and _SESSION_VALUE.fullmatch(value) is not None
+    return SESSIONS.fullmatch(key) is not None and _SESSION_VALUE.fullmatch(value) is not None
 
 
 def readable(escaped: str) -> str:
