@@ -11,7 +11,6 @@ from skywright.config import ByteSize, Config
 Lang = Literal["en", "zh-Hans", "zh-Hant", "code", "other"]
 """Languages a document of the corpus can have."""
 
-DetectedLang = Literal["en", "zh-Hans", "zh-Hant"]
 
 
 class FieldsConfig(Config):
@@ -51,23 +50,32 @@ class InputConfig(Config):
 
 
 class UrlsConfig(Config):
-    """URL rules. The word and host lists are text files, one entry a line, `#` for comments,
-    `.gz` allowed; they come on top of the shipped lists unless `shipped_lists` is false.
+    """URL rules. Lists are text files, one entry a line, `#` for comments, `.gz` allowed; they
+    come on top of the shipped lists unless `shipped_lists` is false.
+
+    A domain blocks its whole site (registrable domain), a host itself and the hosts below it, an
+    URL itself and what is below it, a substring every address that contains it. `allowed_words`
+    are harmless words that contain one of the others.
     """
 
     shipped_lists: bool = True
+    blocked_domains: tuple[str, ...] = ()
     blocked_hosts: tuple[str, ...] = ()
     blocked_urls: tuple[str, ...] = ()
+    blocked_substrings: tuple[str, ...] = ()
     strict_words: tuple[str, ...] = ()
     hard_words: tuple[str, ...] = ()
     soft_words: tuple[str, ...] = ()
+    allowed_words: tuple[str, ...] = ()
     max_soft_words: int = Field(default=1, ge=0)
 
 
 class LanguageConfig(Config):
-    """Languages that stay. `min_score` is RefinedWeb's .65 (arXiv 2306.01116, section 3.1)."""
+    """Languages that stay; "other" are all but English and Chinese. `min_score` is RefinedWeb's
+    .65 (arXiv 2306.01116, section 3.1); of code nothing is asked but that it prevails.
+    """
 
-    keep: tuple[DetectedLang, ...] = ("en", "zh-Hans", "zh-Hant")
+    keep: tuple[Lang, ...] = ("en", "zh-Hans", "zh-Hant", "code")
     min_score: float = Field(default=0.65, ge=0, le=1)
 
 

@@ -1,4 +1,4 @@
-"""The steps on raw pages: index (read, URL rules), URL duplicates, extraction with language.
+"""The steps on raw pages: index, URL duplicates, extraction with language.
 
 Pages are not copied: the source is read once for the index and once more for those records whose
 address stays, because reading costs a twentieth of extracting.
@@ -19,24 +19,23 @@ import xxhash
 
 from skywright.config import Config
 from skywright.corpus import joined
-from skywright.corpus.config import LanguageConfig, LimitsConfig
+from skywright.corpus.config import Lang, LanguageConfig, LimitsConfig
 from skywright.corpus.extract import extract
-from skywright.corpus.language import Detected, detect
+from skywright.corpus.language import Detected, label
 from skywright.corpus.records import document_id, tables
 from skywright.corpus.schemas import DOCUMENT_SCHEMA, DROP_SCHEMA, ID, drop, drop_table
 from skywright.corpus.sources.files import read_records
 from skywright.corpus.sources.markup import text_of
-from skywright.corpus.urls import UrlParams, normalise, rules_of
 from skywright.engine.stage import ExchangeStage, MapStage, Shard, Tables
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
+KNOWN_LANGS: tuple[Lang, ...] = ("en", "zh-Hans", "zh-Hant", "code")
 
 
 class IndexParams(Config):
     """What the index depends on."""
 
     max_record_bytes: int
-    urls: UrlParams
 
 
 class ExtractParams(Config):
@@ -52,7 +51,7 @@ class NoParams(Config):
 
 def _with_input(table: pa.Table, shard: Shard) -> pa.Table:
     """Add the columns that say which input a record belongs to."""
-    for name in ("source", "lang", "unique_urls"):
+    for name in ("source", "lang"):
         column = pa.repeat(pa.scalar(shard.meta[name], pa.string()), table.num_rows)
         table = table.append_column(f"input_{name}", column)
     return table
@@ -94,27 +93,18 @@ def read_source(shard: Shard, params: Config) -> Iterator[pa.Table]:
 
 
 def index(batch: pa.Table, params: Config, side: Tables) -> Tables:
-    """Name every record and drop what is no page or has a refused address."""
-    params = cast(IndexParams, params)
-    rules = rules_of(params.urls)
-    rows, urls = [], []
+    """Name every record and drop what is no page."""
+    rows = []
     for row in batch.to_pylist():
         payload = row["payload"] or b""
-        found = _no_page(row) or _url_drop(rules.check(row["url"]))
         item = {
             **{name: row[name] for name in ("record", "url", "date", "bytes")},
             "id": document_id(row["url"], payload),
             "source": row["input_source"],
-            **(found or {}),
+            **(_no_page(row) or {}),
         }
         rows.append(item)
-        key = normalise(row["url"]) if row["input_unique_urls"] else None
-        if found is None and key is not None:
-            urls.append({**item, "url_key": key})
-    return {
-        "records": pa.Table.from_pylist(rows, schema=INDEX_SCHEMA),
-        "urls": pa.Table.from_pylist(urls, schema=URL_SCHEMA),
-    }
+    return {"records": pa.Table.from_pylist(rows, schema=INDEX_SCHEMA)}
 
 
 def _no_page(row: dict[str, Any]) -> dict[str, Any] | None:
@@ -137,13 +127,9 @@ def _is_html(content_type: str | None, payload: bytes) -> bool:
     return b"<html" in head or b"<!doctype html" in head
 
 
-def _url_drop(verdict: Any) -> dict[str, Any] | None:
-    return None if verdict is None else {"step": "urls", **verdict._asdict()}
-
-
 INDEX = MapStage(
-    "index", "2", index, {"records": INDEX_SCHEMA, "urls": URL_SCHEMA}, read_source,
-    batch_rows=64, libraries=("zstandard",),
+    "index", "3", index, {"records": INDEX_SCHEMA}, read_source, batch_rows=64,
+    libraries=("zstandard",),
 )  # fmt: skip
 
 
@@ -276,11 +262,13 @@ def _document(row: dict[str, Any], params: ExtractParams) -> dict[str, Any]:
         return drop(record, "extract", "no_text", value=chars, threshold=limits.min_chars)
     lang = row["input_lang"]
     if not lang:
-        detected = detect(text)
-        refusal = _language_drop(detected, params.language)
+        detected = label(text)
+        lang = detected.lang if detected.lang in KNOWN_LANGS else "other"
+        refusal = _language_drop(lang, detected, params.language)
         if refusal:
             return drop(record, "language", **refusal)
-        lang = detected.lang
+        if lang == "other":
+            extra["lang"] = detected.lang
         extra["lang_score"] = round(detected.score, 4)
     return {
         **{name: row[name] for name in ("record", "id", "url", "date")},
@@ -291,11 +279,11 @@ def _document(row: dict[str, Any], params: ExtractParams) -> dict[str, Any]:
     }
 
 
-def _language_drop(detected: Detected, config: LanguageConfig) -> dict[str, Any] | None:
+def _language_drop(lang: str, detected: Detected, config: LanguageConfig) -> dict[str, Any] | None:
     values = {"value": detected.score, "threshold": config.min_score}
-    if detected.lang not in config.keep:
+    if lang not in config.keep:
         return {"rule": f"is_{detected.lang}", **values}
-    if detected.score < config.min_score:
+    if lang != "code" and detected.score < config.min_score:
         return {"rule": "uncertain", "message": detected.lang, **values}
     return None
 

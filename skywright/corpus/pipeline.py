@@ -21,6 +21,8 @@ from skywright.corpus.sources.files import discover
 from skywright.corpus.space import check_space
 from skywright.corpus.sources.split import split
 from skywright.corpus.urls import params_of
+from skywright.corpus.urls.judge import URLS
+from skywright.corpus.urls.lists import compile_lists
 from skywright.engine.progress import Progress, silent
 from skywright.engine.runner import Output, Runner
 from skywright.engine.settings import EngineConfig, ExecutorName, engine_of
@@ -120,12 +122,15 @@ def _run(
     nothing = pages.NoParams()
     sources = split(sources, config.split_bytes, config.limits.max_record_bytes, runner)
     done["index"] = runner.map(
-        pages.INDEX, sources,
-        pages.IndexParams(
-            max_record_bytes=config.limits.max_record_bytes, urls=params_of(config.urls)
-        ),
+        pages.INDEX, sources, pages.IndexParams(max_record_bytes=config.limits.max_record_bytes)
+    )
+    lists = params_of(config.urls)
+    done["url_lists"] = compile_lists(lists, runner)
+    done["urls"] = runner.map(
+        URLS, done["index"].shards("records"), lists,
+        {"blocked": done["url_lists"].shards("blocked")},
     )  # fmt: skip
-    read = done["index"]
+    read = done["urls"]
     if config.sample < 1:
         read = done["sample"] = runner.map(
             SAMPLE, join(read.shards("records"), read.shards("urls")),

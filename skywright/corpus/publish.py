@@ -112,6 +112,7 @@ def _seconds(done: Mapping[str, Output]) -> dict[str, float]:
     """Work of each step, in seconds over all processes."""
     parts = {
         "read": ("index",),
+        "urls": ("url_lists", "urls"),
         "url_duplicates": ("url_duplicates", "survivors"),
         "extract": ("extract",),
         "heldout": ("heldout",),
