@@ -13,8 +13,12 @@ import pyarrow.parquet as pq
 from skywright.config import Config
 from skywright.corpus import duplicates, ledger, measure, pages
 from skywright.corpus.config import CorpusConfig
+from skywright.corpus.edits.stage import EDIT, EditParams
 from skywright.corpus.joined import join, whole_tables
+from skywright.corpus.plugins import Plugin, find
 from skywright.corpus.publish import CorpusResult, publish
+from skywright.corpus.rules import Rule
+from skywright.corpus.rules.inforce import edits_in_force, rules_in_force
 from skywright.corpus.schemas import FINAL_SCHEMA
 from skywright.corpus.sources.files import discover
 from skywright.corpus.urls import params_of
@@ -61,13 +65,15 @@ def build(
     workers: int | None = None,
     progress: Progress = silent,
     stages: Path | None = None,
+    folder: Path | None = None,
 ) -> CorpusResult:
     """Build the corpus of `config` into the folder `out`.
 
     `sets` are held out: a document that overlaps one of their documents is dropped (sets of the
     purpose "leak_train_seen" are meant to be read and are passed over). Intermediate tables stand
     under `stages` (default: `out/stages`), named by what made them, so that calling again after a
-    kill, with one more input or with another threshold does only what is missing. Raises
+    kill, with one more input or with another threshold does only what is missing. `folder` is where
+    the modules of the recipe's own signals and rules are (default: the working folder). Raises
     `UserError` for a wrong input or recipe and `CorpusError` if a record were lost or an id stood
     twice.
     """
@@ -75,8 +81,29 @@ def build(
     sources = discover(config.inputs)
     held_out = [item for item in sets if item.purpose != SEEN]
     with Runner(stages or out / STAGES, executor, workers, progress) as runner:
-        steps = _run(config, sources, held_out, runner)
-    return publish(steps, held_out, config, out)
+        # A misspelt rule is a mistake to hear of before anything is read.
+        in_force = _in_force(config, folder or Path())
+        steps = _run(config, sources, held_out, runner, in_force)
+    return publish(steps, held_out, config, out, in_force.model_dump(mode="json"))
+
+
+class InForce(Config):
+    """What the recipe asks for, by source and language: rules, edits, the user's signals."""
+
+    rules: dict[str, dict[str, tuple[Rule, ...]]]
+    edits: dict[str, dict[str, tuple[str, ...]]]
+    functions: dict[str, Plugin]
+
+
+def _in_force(config: CorpusConfig, folder: Path) -> InForce:
+    names = [item.source for item in config.inputs]
+    return InForce(
+        rules=rules_in_force(config.rules, names, tuple(config.signals), folder),
+        edits=edits_in_force(config.edits, names),
+        functions={
+            name: find(ref, folder, f"signals.{name}") for name, ref in config.signals.items()
+        },
+    )
 
 
 def _run(
@@ -84,10 +111,9 @@ def _run(
     sources: list[Shard],
     sets: Sequence[measure.HeldOutSet],
     runner: Runner,
+    in_force: InForce,
 ) -> dict[str, Output]:
     """Run every stage; their outputs by name."""
-    # A misspelt rule is a mistake to hear of before anything is read.
-    rules = measure.rules_in_force(config.rules, [item.source for item in config.inputs])
     done: dict[str, Output] = {}
     nothing = pages.NoParams()
     done["index"] = runner.map(
@@ -107,21 +133,37 @@ def _run(
         pages.EXTRACT, join(sources, done["survivors"].shards("survivors")),
         pages.ExtractParams(limits=config.limits, language=config.language),
     )  # fmt: skip
-    documents = [_bare(shard) for shard in done["extract"].shards("documents")]
-    done["signals"] = runner.map(measure.SIGNALS, documents, nothing)
-    judged = [_bare(shard) for shard in done["signals"].shards("signals")]
+    extracted = [_bare(shard) for shard in done["extract"].shards("documents")]
+    done["signals"] = runner.map(measure.SIGNALS, extracted, nothing)
+    done["edit"] = runner.map(
+        EDIT, join(extracted, done["signals"].shards("lines")), EditParams(rules=in_force.edits)
+    )
+    documents = [_bare(shard) for shard in done["edit"].shards("documents")]
+    judged = join(
+        done["signals"].shards("signals"), done["edit"].shards("signals"),
+        done["edit"].shards("errors"), meta={},
+    )  # fmt: skip
+    if in_force.functions:
+        done["user_signals"] = runner.map(
+            measure.user_signals(tuple(in_force.functions)), documents,
+            measure.UserSignalParams(functions=in_force.functions),
+        )  # fmt: skip
+        judged = join(
+            judged, done["user_signals"].shards("signals"), done["user_signals"].shards("errors")
+        )
     if any(item.documents for item in sets):
         done["heldout"] = runner.map(
-            measure.HELDOUT, documents, measure.HeldoutParams(ngram=config.heldout.ngram),
+            measure.HELDOUT, extracted, measure.HeldoutParams(ngram=config.heldout.ngram),
             {"evaluation": [_evaluation_shard(sets, runner.root)]},
         )  # fmt: skip
         judged = join(judged, done["heldout"].shards("containment"))
     done["decide"] = runner.map(
         measure.DECIDE, judged,
         measure.DecideParams(
-            rules=rules,
+            rules=in_force.rules,
             priorities={item.source: item.priority for item in config.inputs},
             containment=config.heldout.containment,
+            min_chars=config.edits.min_chars,
         ),
     )  # fmt: skip
     kept = done["decide"].shards("kept")
@@ -146,16 +188,18 @@ def _run(
         join(unique, done["minhash"].shards("errors"), done["members"].shards("errors")),
         nothing, {"dropped": removed},
     )  # fmt: skip
+    errors = [name for name in ledger.ERROR_STEPS if name in done]
     traces = join(
         [_bare(shard) for shard in done["index"].shards("records")],
         done["index"].shards("errors"),
-        documents,
+        extracted,
+        done["signals"].shards("signals"),
         done["extract"].shards("dropped"),
         done["decide"].shards("dropped"),
-        *(done[name].shards("errors") for name in ("extract", "signals", "minhash", "members")),
+        *(done[name].shards("errors") for name in errors),
     )
     done["ledger"] = runner.map(
-        ledger.ENTRIES, traces, ledger.LedgerParams(drop_tables=2),
+        ledger.ENTRIES, traces, ledger.LedgerParams(drop_tables=2, error_tables=tuple(errors)),
         {
             name: done[name].shards("dropped")
             for name in ("url_duplicates", "exact_duplicates", "near_duplicates")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from skywright.corpus import fold, kernels, signals
 from skywright.errors import UserError
-from tests.corpus import reference
+from tests.corpus.signals import reference
 
 EN = (
     "The quick brown fox can't jump.\n"
