@@ -48,6 +48,7 @@ TRADITIONAL = 1 << 17  # a common character that only traditional text writes
 SENTENCE = 1 << 18  # may end a sentence: . ! ? 。 …
 TECHNICAL = 1 << 19  # one of MADLAD-400's technical characters (arXiv 2309.04662, rule 4)
 SEPARATOR = 1 << 20  # stands between the items of a list: | _ - 、
+COUNTED = 1 << 21  # a sign that signals count or pair: # { < > 【 】 《 》
 
 # data: C4's set (. ! ? ") with datatrove's additions and the Chinese and Japanese ones. Full-width
 # ！？）； fold to ASCII; the closing quotation marks and brackets may follow the full stop.
@@ -61,6 +62,7 @@ COMMON_CHARS = "的了是在和有我不人这這"
 SENTENCE_CHARS = ".!?。…"
 TECHNICAL_CHARS = "0123456789{}+/()>"
 SEPARATOR_CHARS = "|_-、"
+COUNTED_CHARS = "#{<>【】《》"
 
 _HAN_RANGES = (
     (0x3005, 0x3005),  # 々
@@ -151,6 +153,7 @@ def tables() -> Tables:
         (SENTENCE, SENTENCE_CHARS),
         (TECHNICAL, TECHNICAL_CHARS),
         (SEPARATOR, SEPARATOR_CHARS),
+        (COUNTED, COUNTED_CHARS),
         (TRADITIONAL, traditional_only()),
         (TRAIL, _CP1252 + "".join(map(chr, range(0x80, 0xC0)))),
     ):

@@ -76,11 +76,10 @@ _MADLAD = _rules(
 )
 
 _ZH_PUBLISHED = _rules(
-    # ChineseWebText preprocess.py: length, Chinese share, characters a line, repeated 13-grams.
+    # ChineseWebText preprocess.py: length, Chinese share, characters a line.
     ("chineseweb_chars_min", "chars", "<", 200),
     ("chineseweb_han_share", "han_share", "<", 0.30),
     ("chineseweb_line_chars", "mean_line_chars", "<", 10),
-    ("chineseweb_13grams", "repeated_13gram_share", ">", 0.5),
     # FineWeb-2 configs/cmn_Hani.yml: thresholds fitted for Chinese.
     ("fineweb2_letter_tokens", "letter_token_share", "<", 0.735),
     ("fineweb2_stop_chars", "zh_stop_chars", "<", 2),
@@ -97,6 +96,8 @@ _ZH_PUBLISHED = _rules(
     ("fineweb2_terminal_lines", "terminal_line_share", "<", 0.106),
     ("fineweb2_dup_line_chars", "dup_line_char_share", ">", 0.1),
     ("fineweb2_newlines", "newline_token_ratio", ">", 0.178),
+    # ChineseWebText again: pages most of which is said twice.
+    ("chineseweb_13grams", "repeated_13gram_share", ">", 0.5),
     # MAP-NEO filter.py.
     ("mapneo_entropy", "char_entropy_nats", "<", 3),
     ("mapneo_digits", "digit_share", ">", 0.3),
@@ -106,6 +107,7 @@ _ZH_PUBLISHED = _rules(
 # Our own proposals. Whether one drops or only tags was settled by a blind audit: docs/rules.md.
 _ZH_PROPOSED = _rules(
     ("zh_short_lines", "short_han_line_share", ">", 0.67),
+) + _rules(
     ("zh_ui_lines", "ui_line_share", ">", 0.3),
     ("zh_contacts", "contacts_per_200_chars", ">", 1),
     ("zh_listed", "listed_char_share", ">", 0.5),

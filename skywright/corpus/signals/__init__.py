@@ -5,7 +5,7 @@ carry a version: the same name elsewhere often means another formula.
 """
 
 from skywright.corpus.signals.counts import LINE_FLAGS
-from skywright.corpus.signals.measure import (
+from skywright.corpus.signals.table import (
     LINES_SCHEMA,
     SCHEMA,
     VERSION,

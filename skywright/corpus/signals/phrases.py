@@ -46,22 +46,20 @@ _CONTACT = (
     "qq", "扣扣", "微信", "威信", "薇信", "微x", "vx", "v信", "wechat", "weixin", "电话", "電話",
     "热线", "熱線", "手机", "手機", "咨询", "諮詢", "tel", "加我", "飞机号", "telegram",
 )  # fmt: skip
-# Written for this project, from the vocabulary of the pages themselves. Words that medicine, law
-# and news use of the same matters (性, 色情, 赌博, 彩票) are left out.
+# Written for this project. Words that medicine, law and news use of the same matters (性, 色情, 赌博)
+# are left out, and those that other words hold (下注 in 以下注意, 无码 in 无码头).
 _PORN = (
-    "成人影片 成人电影 成人视频 成人網站 三级片 a片 av女优 av在线 无码 無碼 有码 人妻 熟女 "
-    "巨乳 爆乳 中出 口爆 颜射 潮吹 自慰 裸聊 援交 约炮 一夜情交友 艳照 淫荡 淫水 淫穴 骚逼 "
-    "鸡巴 肉棒 小穴 色情小说 黄色小说 成人小说 乱伦 激情视频 激情小说 国产自拍 偷拍自拍 "
-    "欧美性爱 性爱视频 偷拍视频 情色 迷奸 轮奸 一本道 亚洲av 久久热 做爱视频 换妻 sm调教 "
-    "楼凤 上门服务小姐 口交 肛交 av片"
+    "成人影片 成人电影 成人视频 成人網站 三级片 av女优 av在线 無碼 人妻 熟女 巨乳 爆乳 口爆 "
+    "颜射 潮吹 裸聊 援交 约炮 一夜情交友 艳照 淫荡 淫水 淫穴 骚逼 鸡巴 肉棒 色情小说 "
+    "黄色小说 成人小说 乱伦 激情视频 激情小说 国产自拍 偷拍自拍 欧美性爱 性爱视频 情色 "
+    "一本道 亚洲av 久久热 做爱视频 换妻 sm调教 楼凤 上门服务小姐 av片"
 )
 _GAMBLING = (
     "时时彩 時時彩 六合彩 北京赛车 pk10 pk拾 百家乐 百家樂 真人娱乐 真人娛樂 娱乐城 娛樂城 "
     "博彩 皇冠体育 澳门赌场 澳門賭場 网上赌场 线上赌场 老虎机 牛牛棋牌 棋牌游戏平台 电子游艺 "
-    "彩票平台 彩票投注 投注平台 投注网 下注 返水 首存 开户送 注册送彩金 送彩金 彩金 提款快 "
-    "赔率 葡京 威尼斯人 金沙娱乐 新葡京 太阳城 体育投注 足球投注 现金网 信用盘 快三 幸运飞艇 "
-    "特码 一肖 马会 香港马会 平特 必中计划 开奖结果 开奖直播 捕鱼游戏 炸金花 斗牛游戏 赌球 "
-    "外围投注 滚球 亚博"
+    "彩票平台 彩票投注 投注平台 投注网 开户送 注册送彩金 送彩金 提款快 赔率 葡京 威尼斯人 "
+    "新葡京 体育投注 足球投注 现金网 信用盘 幸运飞艇 必中计划 开奖结果 开奖直播 炸金花 "
+    "斗牛游戏 赌球 外围投注"
 )
 
 GROUPS: dict[int, tuple[str, ...]] = {
@@ -85,9 +83,9 @@ GROUPS: dict[int, tuple[str, ...]] = {
 
 
 class Automaton(NamedTuple):
-    """`alphabet` int32 (0x110000): the letter of a code point, 0 for those in no phrase.
+    """`alphabet` uint32 (0x110000): the letter of a code point, 0 for those in no phrase.
 
-    `moves` int32: row of a state times `letters`, plus a letter, gives the row of the next state.
+    `moves` uint32: row of a state times `letters`, plus a letter, gives the row of the next state.
     States from row `accepting` on end a phrase; for state s, outputs first[s] to first[s + 1] name
     `group`, `number` in the group, and `chars`.
     """
@@ -141,12 +139,12 @@ def _packed(
     place[order] = np.arange(len(ends), dtype=np.int32)
     outputs = [ends[state] for state in order]
     flat = np.array([item for found in outputs for item in found], dtype=np.int64).T
-    alphabet = np.zeros(0x110000, dtype=np.int32)
+    alphabet = np.zeros(0x110000, dtype=np.uint32)
     for char, letter in of.items():
         alphabet[ord(char)] = letter
     return Automaton(
         alphabet,
-        (place[moves[order]] * width).reshape(-1),
+        (place[moves[order]] * width).reshape(-1).astype(np.uint32),
         width,
         int(sum(not found for found in outputs)) * width,
         np.cumsum([0, *map(len, outputs)]).astype(np.int64),

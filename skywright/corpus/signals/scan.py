@@ -18,13 +18,15 @@ _HAN, _KANA, _HANGUL, _LATIN = fold.HAN, fold.KANA, fold.HANGUL, fold.LATIN
 _LETTER, _DIGIT, _MARK, _UPPER = fold.LETTER, fold.DIGIT, fold.MARK, fold.UPPER
 _TERMINAL, _BULLET, _TRADITIONAL = fold.TERMINAL, fold.BULLET, fold.TRADITIONAL
 _SENTENCE, _TECHNICAL, _SEPARATOR = fold.SENTENCE, fold.TECHNICAL, fold.SEPARATOR
+_SIGNS = fold.SENTENCE | fold.SEPARATOR | fold.COUNTED
 _STOP = fold.ZH_STOP | fold.COMMON
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, odd (Knuth, TAOCP 3, 6.4)
 _MIX_1 = np.uint64(0xFF51AFD7ED558CCD)  # fmix64 of MurmurHash3, as in skywright.corpus.kernels
 _MIX_2 = np.uint64(0xC4CEB9FE1A85EC53)
 _PARAGRAPH = np.uint64(0xD6E8FEB86659FD93)  # tells hashes of paragraphs from those of lines
-_1, _32, _33, _SPACE_CODE = np.uint64(1), np.uint64(32), np.uint64(33), np.uint64(0x20)
+_1, _32, _33, _63 = np.uint64(1), np.uint64(32), np.uint64(33), np.uint64(63)
+_SPACE_CODE = np.uint64(0x20)
 
 _DOT, _FULL_STOP, _ELLIPSIS, _HASH, _CURLY, _COMMA = 0x2E, 0x3002, 0x2026, 0x23, 0x7B, 0x2C
 _SLASH, _STAR, _MINUS = 0x2F, 0x2A, 0x2D
@@ -48,11 +50,11 @@ _REFINEDWEB = sum(1 << f for f in (_UPPER_LINE, _NUMERIC, _COUNTER, _ONE_TOKEN, 
 # Places of `memory`: of the sentence, of the word, of the line, of the paragraph.
 (
     _M_CURSED, _M_CURSED_END, _M_CAPS, _M_SENTENCE_TOKEN, _M_SENTENCE_CHARS, _M_TECHNICAL,
-    _M_SINGLES, _M_PAIRS, _M_COMMA, _M_WORDS, _M_LONGEST,
+    _M_WORDS, _M_LONGEST,
     _M_GROUPS, _M_FURNITURE, _M_FURNITURE_END, _M_CUE, _M_NAMES,
     _M_LINE_TOKEN, _M_LINE_SOLID, _M_LINE_DIGITS, _M_LINE_UPPER, _M_LINE_HAN,
     _M_ITEM, _M_SEPARATED, _M_PARAGRAPH_CHARS, _PLACES,
-) = range(25)  # fmt: skip
+) = range(22)  # fmt: skip
 
 
 @compiled
@@ -101,30 +103,18 @@ def _phrase(group, number, begin, i, first, kinds, memory, hits, out):  # type: 
 
 
 @compiled
-def _close_token(h, begin, end, any_of, all_of, kinds, codes, en_stop, stop_seen, memory, out):  # type: ignore[no-untyped-def]
-    """Count a run of letters and numbers, codes[begin:end]; returns its hash."""
-    chars = end - begin
-    h = _mix(h)
-    out[_TOKEN_CHARS] += chars
-    out[_LETTER_TOKENS] += any_of & _LETTER != 0
-    memory[_M_CAPS] += kinds[begin] & _UPPER != 0
-    memory[_M_NAMES] += kinds[begin] & _DIGIT == 0
-    if all_of & _LATIN:
-        out[_N_LATIN] += chars
-        out[_LETTERS] += chars
-        out[_WORD_CHARS] += chars
-    else:
-        for j in range(begin, end):
-            out[_WORD_CHARS] += kinds[j] & _WORD != 0
-            out[_LETTERS] += kinds[j] & _LETTER != 0
-            out[_N_LATIN] += kinds[j] & _LATIN != 0
-            out[_DIGITS] += kinds[j] & _DIGIT != 0
-            out[_N_KANA] += kinds[j] & _KANA != 0
-            out[_N_HANGUL] += kinds[j] & _HANGUL != 0
-    if any_of & _UPPER:
-        for j in range(begin, end):
-            out[_UPPERS] += kinds[j] & _UPPER != 0
-    if any_of & _DIGIT:
+def _mixed_token(begin, end, all_of, kinds, codes, memory, out):  # type: ignore[no-untyped-def]
+    """Count the characters of a token that is not all Latin letters; and addresses."""
+    digits = out[_DIGITS]
+    for j in range(begin, end):
+        out[_WORD_CHARS] += kinds[j] & _WORD != 0
+        out[_LETTERS] += kinds[j] & _LETTER != 0
+        out[_N_LATIN] += kinds[j] & _LATIN != 0
+        out[_DIGITS] += kinds[j] & _DIGIT != 0
+        out[_N_KANA] += kinds[j] & _KANA != 0
+        out[_N_HANGUL] += kinds[j] & _HANGUL != 0
+    if out[_DIGITS] > digits:
+        chars = end - begin
         # A Chinese mobile number has 11 digits and begins with 13 to 19.
         mobile = chars == 11 and all_of & _DIGIT != 0 and codes[begin] == 0x31
         mobile = mobile and codes[begin + 1] >= 0x33
@@ -132,37 +122,15 @@ def _close_token(h, begin, end, any_of, all_of, kinds, codes, en_stop, stop_seen
         out[_CONTACTS] += mobile or announced
         if announced:
             memory[_M_CUE] = -c.CUE_CHARS - 1
-    if chars >= 2 and chars <= 4:  # as long as the stop words are
-        for k in range(len(en_stop)):
-            if h == en_stop[k]:
-                stop_seen[k] = True
-    return h
 
 
 @compiled
-def _close_word(begin, end, codes, memory):  # type: ignore[no-untyped-def]
-    """Count what stands between two blanks, for C4 and for MADLAD-400's two spaced patterns."""
-    chars = end - begin
-    memory[_M_WORDS] += 1
-    memory[_M_LONGEST] = max(memory[_M_LONGEST], chars)
-    memory[_M_SINGLES] = memory[_M_SINGLES] + 1 if chars == 1 else 0
-    comma = codes[end - 1] == _COMMA
-    if comma and (chars == 3 or (chars == 4 and codes[end - 2] == _COMMA)):
-        memory[_M_PAIRS] += memory[_M_COMMA]
-    else:
-        memory[_M_PAIRS] = 0
-    memory[_M_COMMA] = comma
-    if memory[_M_SINGLES] >= 9 or memory[_M_PAIRS] >= 4:
-        memory[_M_CURSED] = 1
-
-
-@compiled
-def _close_sentence(last, tokens, chars, technical, memory, out):  # type: ignore[no-untyped-def]
+def _close_sentence(last, tokens, chars, technical, caps, memory, out):  # type: ignore[no-untyped-def]
     """Judge a sentence that has tokens by MADLAD-400's rules 2 to 5."""
     n = tokens - memory[_M_SENTENCE_TOKEN]
     size = chars - memory[_M_SENTENCE_CHARS]
     if n > 0:
-        case = n >= c.CASE_TOKENS and 2 * memory[_M_CAPS] > n
+        case = n >= c.CASE_TOKENS and 2 * (caps - memory[_M_CAPS]) > n
         length = size < c.SENTENCE_CHARS[0] or size > c.SENTENCE_CHARS[1]
         full_of_signs = 5 * (technical - memory[_M_TECHNICAL]) > size
         cursed = memory[_M_CURSED] != 0 or memory[_M_CURSED_END] == last
@@ -173,7 +141,7 @@ def _close_sentence(last, tokens, chars, technical, memory, out):  # type: ignor
         out[_CURSED] += cursed
         out[_QUESTIONABLE] += case or length or full_of_signs or cursed
     memory[_M_CURSED] = 0
-    memory[_M_CAPS] = 0
+    memory[_M_CAPS] = caps
     memory[_M_SENTENCE_TOKEN] = tokens
     memory[_M_SENTENCE_CHARS] = chars
     memory[_M_TECHNICAL] = technical
@@ -263,9 +231,10 @@ def _close_line(  # type: ignore[no-untyped-def]
 @compiled
 def _open_line(tokens, memory, out):  # type: ignore[no-untyped-def]
     """Forget the line that ended; what follows is measured from here."""
-    memory[_M_SINGLES : _M_FURNITURE + 1] = 0
+    memory[_M_GROUPS] = 0
+    memory[_M_FURNITURE] = 0
     memory[_M_FURNITURE_END] = -1
-    memory[_M_NAMES] = 0
+    memory[_M_CUE] = -c.CUE_CHARS - 1
     memory[_M_LINE_TOKEN] = tokens
     memory[_M_LINE_SOLID] = out[_SOLID]
     memory[_M_LINE_DIGITS] = out[_DIGITS]
@@ -321,7 +290,9 @@ def _scan_document(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Scan one document; tokens are written from hashes[t], flagged lines from numbers[m].
 
-    Returns (t, m, entropy in nats of the first solid characters) after the document.
+    Returns (t, m, entropy in nats of the first solid characters) after the document. What happens
+    with every character or word is written out here: a call passes each array as seven numbers,
+    and half of the time went into calls.
     """
     alphabet, moves, letters, accepting, outputs, group, number, size = machine
     en_stop, zh_stop, common, counters = words
@@ -329,11 +300,15 @@ def _scan_document(  # type: ignore[no-untyped-def]
     token_0 = t
     first, last, word_begin, raw_begin = -1, -1, 0, 0  # of the line and of the word
     solid, gaps, line_solid, line_gaps, technical, distinct = 0, 0, 0, 0, 0, 0
+    latin, uppers, caps, names, token_chars, letter_tokens = 0, 0, 0, 0, 0, 0
+    word_count, longest, singles, pairs, comma = 0, 0, 0, 0, 0
     line_hash, token_hash, paragraph_hash = _GOLDEN, _GOLDEN, _GOLDEN
     token_begin, any_of, all_of = -1, np.int64(0), np.int64(-1)
-    stop_bits, common_bits = np.uint64(0), np.uint64(0)
-    state = np.int32(0)
-    last_hash = np.uint64(0)
+    stop_bits, common_bits, last_hash = np.uint64(0), np.uint64(0), np.uint64(0)
+    state = np.uint32(0)
+    stop_mask = np.uint64(0)
+    for k in range(len(en_stop)):
+        stop_mask |= _1 << (en_stop[k] & _63)
     for i in range(n + 1):
         kind = np.int64(kinds[i]) if i < n else np.int64(_NEWLINE)
         code = codes[i] if i < n else np.uint32(0x0A)
@@ -341,29 +316,59 @@ def _scan_document(  # type: ignore[no-untyped-def]
             kind & _WORD != 0 or (token_begin >= 0 and kind & _MARK != 0)
         )
         if token_begin >= 0 and not in_token:
-            last_hash = _close_token(
-                token_hash, token_begin, i, any_of, all_of, kinds, codes, en_stop, stop_seen,
-                memory, out,
-            )  # fmt: skip
+            chars = i - token_begin
+            last_hash = _mix(token_hash)
             hashes[t] = last_hash
-            sizes[t] = i - token_begin
+            sizes[t] = chars
             t += 1
+            token_chars += chars
+            letter_tokens += any_of & _LETTER != 0
+            head = np.int64(kinds[token_begin])
+            caps += head & _UPPER != 0
+            names += head & _DIGIT == 0
+            if any_of & _UPPER:
+                for j in range(token_begin, i):
+                    uppers += kinds[j] & _UPPER != 0
+            if all_of & _LATIN:
+                latin += chars
+            else:
+                _mixed_token(token_begin, i, all_of, kinds, codes, memory, out)
+            if (stop_mask >> (last_hash & _63)) & _1:  # perhaps a stop word: one token in nine
+                for k in range(len(en_stop)):
+                    if last_hash == en_stop[k]:
+                        stop_seen[k] = True
             token_begin = -1
         if kind & _BLANK:
-            if first >= 0 and last == i - 1:
-                _close_word(word_begin, i, codes, memory)
+            if first >= 0 and last == i - 1:  # a word ends
+                chars = i - word_begin
+                word_count += 1
+                longest = max(longest, chars)
+                singles = singles + 1 if chars == 1 else 0
+                is_comma = codes[last] == _COMMA
+                if is_comma and (chars == 3 or (chars == 4 and codes[last - 1] == _COMMA)):
+                    pairs += comma
+                else:
+                    pairs = 0
+                comma = 1 if is_comma else 0
+                if singles >= 9 or pairs >= 4:  # MADLAD-400's two spaced patterns
+                    memory[_M_CURSED] = 1
             if kind & _NEWLINE:
                 out[_NEWLINES] += i < n
                 out[_RAW_LINES] += i < n or i > raw_begin
                 out[_MAX_RAW] = max(out[_MAX_RAW], i - raw_begin)
                 raw_begin = i + 1
                 out[_SOLID] = solid
+                out[_UPPERS] = uppers
+                _add_latin(latin, out)
+                latin = 0
                 if first >= 0:
-                    _close_sentence(last, t - token_0, solid + gaps, technical, memory, out)
-                    chars = solid - line_solid + gaps - line_gaps
+                    _close_sentence(last, t - token_0, solid + gaps, technical, caps, memory, out)
+                    memory[_M_WORDS] = word_count
+                    memory[_M_LONGEST] = longest
+                    memory[_M_NAMES] = names
                     found = _close_line(
-                        codes, kinds, first, last, chars, t - token_0, line_hash, last_hash,
-                        counters, table, memory, out,
+                        codes, kinds, first, last, solid - line_solid + gaps - line_gaps,
+                        t - token_0, line_hash, last_hash, counters, table, memory, out,
                     )  # fmt: skip
                     if found:
                         numbers[m] = out[_NEWLINES] - (i < n)
@@ -374,9 +379,9 @@ def _scan_document(  # type: ignore[no-untyped-def]
                     _close_paragraph(paragraph_hash, table, memory, out)
                     paragraph_hash = _GOLDEN
                 _open_line(t - token_0, memory, out)
-                first, last, state, line_hash = -1, -1, np.int32(0), _GOLDEN
-                line_solid, line_gaps = solid, gaps
-                memory[_M_CUE] = -c.CUE_CHARS - 1
+                first, last, state, line_hash = -1, -1, np.uint32(0), _GOLDEN
+                line_solid, line_gaps, names = solid, gaps, 0
+                word_count, longest, singles, pairs, comma = 0, 0, 0, 0, 0
                 opened[:] = -1
             continue
         if first < 0:
@@ -394,13 +399,14 @@ def _scan_document(  # type: ignore[no-untyped-def]
                     )
         last = i
         solid += 1
-        technical += (kind // _TECHNICAL) & 1
+        technical += kind & _TECHNICAL != 0
         line_hash = (line_hash ^ np.uint64(code)) * _GOLDEN
         if solid <= c.ENTROPY_CHARS:
-            if histogram[code] == 0:
+            seen = histogram[code]
+            histogram[code] = seen + 1
+            if seen == 0:
                 touched[distinct] = code
                 distinct += 1
-            histogram[code] += 1
         state = moves[state + alphabet[code]]
         if state >= accepting:
             for k in range(outputs[state // letters], outputs[state // letters + 1]):
@@ -419,11 +425,11 @@ def _scan_document(  # type: ignore[no-untyped-def]
             hashes[t] = last_hash
             sizes[t] = 1
             t += 1
+            names += 1
             out[_N_HAN] += 1
             out[_LETTERS] += kind & _LETTER != 0
             out[_TRADITIONALS] += kind & _TRADITIONAL != 0
             out[_WORD_CHARS] += 1
-            memory[_M_NAMES] += 1
             if kind & _STOP:
                 for k in range(len(zh_stop)):
                     if zh_stop[k] == code:
@@ -431,12 +437,14 @@ def _scan_document(  # type: ignore[no-untyped-def]
                 for k in range(len(common)):
                     if common[k] == code:
                         common_bits |= _1 << np.uint64(k)
-        else:
+        elif kind & _SIGNS:
+            _add_latin(latin, out)
+            latin = 0
             _sign(i, code, kind, codes, solid, opened, memory, out)
             if kind & _SENTENCE:
                 after = np.int64(kinds[i + 1]) if i + 1 < n else np.int64(_NEWLINE)
                 if after & _SENTENCE == 0 and (code != _DOT or after & _BLANK != 0):
-                    _close_sentence(last, t - token_0, solid + gaps, technical, memory, out)
+                    _close_sentence(last, t - token_0, solid + gaps, technical, caps, memory, out)
     if memory[_M_PARAGRAPH_CHARS] > 0:
         _close_paragraph(paragraph_hash, table, memory, out)
     for k in range(64):
@@ -451,9 +459,16 @@ def _scan_document(  # type: ignore[no-untyped-def]
         share = histogram[touched[k]] / counted
         entropy -= share * np.log(share)
         histogram[touched[k]] = 0
-    out[_TOKEN_CHARS] += out[_N_HAN]
-    out[_LETTER_TOKENS] += out[_N_HAN]
+    out[_TOKEN_CHARS] = token_chars + out[_N_HAN]
+    out[_LETTER_TOKENS] = letter_tokens + out[_N_HAN]
     return t, m, max(entropy, 0.0)
+
+
+@compiled
+def _add_latin(chars, out):  # type: ignore[no-untyped-def]
+    out[_N_LATIN] += chars
+    out[_LETTERS] += chars
+    out[_WORD_CHARS] += chars
 
 
 @compiled
