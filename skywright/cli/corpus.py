@@ -1,10 +1,10 @@
-"""`skywright corpus`: build, status, waterfall, why, export, gc."""
+"""`skywright corpus`: build, status, waterfall, why, whatif, samples, export, gc."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -44,6 +44,14 @@ Sample = Annotated[
     str | None,
     typer.Option("--sample", help="Read this share of the documents, by their ids: 1%."),
 ]
+
+
+class By(StrEnum):
+    """What a row of the waterfall stands for."""
+
+    rule = "rule"
+    step = "step"
+    source = "source"
 
 
 @app.command(epilog="Example: skywright corpus build recipes/laptop.yaml --sample 1%")
@@ -152,16 +160,78 @@ def status(where: Place, as_json: Json = False) -> None:
         return
     say(f"{found['kept']:,} of {found['input_records']:,} records kept")
     show_table([{"source": name, **row} for name, row in found["by_source"].items()])
+    _say_alarms(found)
+
+
+def _say_alarms(found: dict[str, Any]) -> None:
+    from skywright.corpus.waterfall import alarm_sentence
+
+    for alarm in found.get("alarms", ()):
+        say(f"alarm: {alarm_sentence(alarm)}")
 
 
 @app.command(epilog="Example: skywright corpus waterfall runs/laptop")
-def waterfall(where: Place, as_json: Json = False) -> None:
-    """What each step and rule dropped."""
+def waterfall(
+    where: Place,
+    by: Annotated[
+        By, typer.Option("--by", help="rule, or step with its seconds, or source and language.")
+    ] = By.rule,
+    as_json: Json = False,
+) -> None:
+    """What each step and rule dropped: documents, bytes, tokens, seconds."""
     found = read_summary(where, "corpus", "waterfall.json")
     if as_json:
         show_json(found)
-    else:
-        show_table(found["steps"])
+        return
+    show_table(found[{"rule": "steps", "step": "flow", "source": "by_step"}[by.value]])
+    _say_alarms(found)
+
+
+@app.command(epilog="Example: skywright corpus samples runs/laptop --rule mapneo_digits")
+def samples(
+    where: Place,
+    rule: Annotated[str, typer.Option("--rule", help="A rule, step/rule, or an edit.")],
+    as_json: Json = False,
+) -> None:
+    """Up to 20 documents that a rule dropped, or 20 cuts of an edit."""
+    from skywright.corpus.waterfall import rule_samples
+
+    rows = rule_samples(step_folder(where, "corpus"), rule)
+    if as_json:
+        show_json(rows)
+        return
+    for row in rows:
+        if "removed" in row:
+            print(f"{row['id']}:{row['start']}  {row['removed']!r}")
+        else:
+            value = "" if row["value"] is None else f"  {row['value']:.4g}"
+            print(f"{row['url'] or row['record']}{value}\n    {(row['excerpt'] or '')!r}")
+
+
+@app.command(epilog="Example: skywright corpus whatif runs/laptop chineseweb_chars_min=100")
+def whatif(
+    where: Place,
+    changes: Annotated[
+        list[str], typer.Argument(help="rule=threshold or rule=off.", metavar="RULE=THRESHOLD...")
+    ],
+    as_json: Json = False,
+) -> None:
+    """What other thresholds would keep, from the stored signals; nothing is built."""
+    from skywright.corpus.rules import whatif as asked
+
+    found = asked.whatif(step_folder(where, "corpus"), asked.parse(changes))
+    if as_json:
+        show_json(found)
+        return
+    show_table(found["by"])
+    for title in ("newly_kept", "newly_dropped"):
+        part = found[title]
+        say(f"{title.replace('_', ' ')}: {part['documents']:,} documents")
+        for row in part["examples"]:
+            value = "" if row["value"] is None else f" ({row['rule']} {row['value']:.4g})"
+            print(f"  {row['url'] or row['record']}{value}  {row['excerpt'][:80]!r}")
+    for note in found["notes"]:
+        say(f"note: {note}")
 
 
 @app.command(epilog="Example: skywright corpus why runs/laptop https://example.org/page")

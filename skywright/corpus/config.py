@@ -12,7 +12,6 @@ Lang = Literal["en", "zh-Hans", "zh-Hant", "code", "other"]
 """Languages a document of the corpus can have."""
 
 
-
 class FieldsConfig(Config):
     """Names of the fields that hold a document's parts in JSONL and Parquet inputs.
 
@@ -94,18 +93,56 @@ class LimitsConfig(Config):
 
 
 class RuleChanges(Config):
-    """Changes to the default rules: `only` names the rules that stay (when given), `off` those to
-    leave out (`["*"]`: all of them), `thresholds` gives rules another threshold.
+    """Changes to the rules: `presets` names those to start from (when given), `only` the rules that
+    stay (when given), `off` those to leave out (`["*"]`: all of them), `thresholds` gives rules
+    another threshold; rules in `drop` drop and rules in `tag` only tag.
     """
 
+    presets: tuple[str, ...] | None = None
+    drop: tuple[str, ...] = ()
+    tag: tuple[str, ...] = ()
     only: tuple[str, ...] | None = None
     off: tuple[str, ...] = ()
     thresholds: dict[str, float] = {}
 
 
-class RulesConfig(Config):
-    """Changes to the rules by language, then by source (a source's change wins)."""
+class AddedRule(Config):
+    """A rule of the recipe's own: a `signal` (of ours, or `user.NAME` of `corpus.signals`), or a
+    `function` as `module:function` that says of each row of the signals whether to drop it.
+    `lang` and `source` say where it holds (empty: everywhere).
+    """
 
+    name: str = Field(pattern=r"^[A-Za-z0-9_]+$")
+    signal: str = ""
+    op: Literal["<", ">"] = ">"
+    threshold: float = 0.0
+    function: str | None = None
+    action: Literal["drop", "tag"] = "drop"
+    lang: tuple[Lang, ...] = ()
+    source: tuple[str, ...] = ()
+
+
+class EditChanges(Config):
+    """Edits to switch on and off (`off: ["*"]`: all that are on by default)."""
+
+    on: tuple[str, ...] = ()
+    off: tuple[str, ...] = ()
+
+
+class EditsConfig(Config):
+    """Changes to the edits by language, then by source. A document that an edit has left shorter
+    than `min_chars` is dropped (RefinedWeb, arXiv 2306.01116, G.3: 20).
+    """
+
+    lang: dict[Lang, EditChanges] = {}
+    source: dict[str, EditChanges] = {}
+    min_chars: int = Field(default=20, ge=0)
+
+
+class RulesConfig(Config):
+    """Rules of the recipe's own, and changes by language, then by source (a source's wins)."""
+
+    add: tuple[AddedRule, ...] = ()
     lang: dict[Lang, RuleChanges] = {}
     source: dict[str, RuleChanges] = {}
 
@@ -136,14 +173,16 @@ class HeldoutConfig(Config):
 class CorpusConfig(Config):
     """The `corpus` part of a recipe.
 
-    `sample` is the share of documents to read, by id; files above `split_bytes` are read in parts
-    side by side.
+    `signals` are the user's own, by name: `module:function`; `sample` is the share of documents to
+    read, by id; files above `split_bytes` are read in parts side by side.
     """
 
     inputs: tuple[InputConfig, ...] = Field(min_length=1)
     urls: UrlsConfig = UrlsConfig()
     language: LanguageConfig = LanguageConfig()
     limits: LimitsConfig = LimitsConfig()
+    signals: dict[str, str] = {}
+    edits: EditsConfig = EditsConfig()
     rules: RulesConfig = RulesConfig()
     duplicates: DuplicatesConfig = DuplicatesConfig()
     heldout: HeldoutConfig = HeldoutConfig()
@@ -162,7 +201,10 @@ class CorpusConfig(Config):
 
     @model_validator(mode="after")
     def _rules_name_sources(self) -> CorpusConfig:
-        unknown = set(self.rules.source) - {item.source for item in self.inputs}
-        if unknown:
-            raise ValueError(f"rules.source names {sorted(unknown)}, but no input has that source")
+        for where, named in (("rules", self.rules.source), ("edits", self.edits.source)):
+            unknown = set(named) - {item.source for item in self.inputs}
+            if unknown:
+                raise ValueError(
+                    f"{where}.source names {sorted(unknown)}, but no input has that source"
+                )
         return self

@@ -5,8 +5,8 @@
 single one. Code points that NFKC would spread over several (`…`, ligatures) stay as they are,
 nothing is composed or decomposed across code points, and traditional characters stay traditional.
 
-`class/v1` is a set of flags for a folded code point. Both tables follow the Unicode version of
-the running Python, which is therefore part of `VERSION`.
+`class/v2` is a set of flags for a folded code point (UPPER and TRAIL are those of a raw one). Both
+tables follow the Unicode version of the running Python, which is therefore part of `VERSION`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from skywright.corpus.hanzi import traditional_only
 from skywright.errors import UserError
 
 VERSION = f"fold/v1 unicode/{unicodedata.unidata_version}"
 
 CODE_POINTS = sys.maxunicode + 1  # 0x110000
 
-# Flags of class/v1. "Word" characters are letters and numbers; a mark continues a word.
+# Flags of class/v2. "Word" characters are letters and numbers; a mark continues a word.
 HAN = 1
 KANA = 1 << 1
 HANGUL = 1 << 2
@@ -40,8 +41,14 @@ TERMINAL = 1 << 10  # may end a sentence
 BULLET = 1 << 11  # opens a list item
 IGNORED = 1 << 12  # format characters (Cf): they are no part of the view
 ZH_STOP = 1 << 13  # in ZH_STOP_CHARS
-UI_END = 1 << 14  # last character of a phrase in UI_PHRASES
+COMMON = 1 << 14  # in COMMON_CHARS
 TRAIL = 1 << 15  # raw code point that a UTF-8 continuation byte becomes in Latin-1 or cp1252
+UPPER = 1 << 16  # raw code point that is an upper-case or title-case letter (Lu, Lt)
+TRADITIONAL = 1 << 17  # a common character that only traditional text writes
+SENTENCE = 1 << 18  # may end a sentence: . ! ? 。 …
+TECHNICAL = 1 << 19  # one of MADLAD-400's technical characters (arXiv 2309.04662, rule 4)
+SEPARATOR = 1 << 20  # stands between the items of a list: | _ - 、
+COUNTED = 1 << 21  # a sign that signals count or pair: # { < > 【 】 《 》
 
 # data: C4's set (. ! ? ") with datatrove's additions and the Chinese and Japanese ones. Full-width
 # ！？）； fold to ASCII; the closing quotation marks and brackets may follow the full stop.
@@ -50,12 +57,12 @@ TERMINAL_CHARS = ".!?\"'”’。…」』》);"
 BULLET_CHARS = "•●○◦■□▪▫※·➢‣⁃►-*"
 # FineWeb-2, cmn_Hani.yml, without its middle dot (punctuation is no token here).
 ZH_STOP_CHARS = "的年在月是和日了於為有被人中为他與後也而由"
-# Phrases of page furniture, simplified and traditional: our own list, which no preset rule uses.
-UI_PHRASES = (
-    "展开", "展開", "更多", "阅读全文", "閱讀全文", "上一篇", "下一篇", "返回顶部", "返回頂部",
-    "版权所有", "版權所有", "备案号", "備案號", "icp备", "icp備", "扫码", "掃碼", "关注公众号",
-    "關注公眾號", "免责声明", "免責聲明", "责任编辑", "責任編輯",
-)  # fmt: skip
+# data 5.8, z16: a Chinese text of any length has two of these; our own proposal.
+COMMON_CHARS = "的了是在和有我不人这這"
+SENTENCE_CHARS = ".!?。…"
+TECHNICAL_CHARS = "0123456789{}+/()>"
+SEPARATOR_CHARS = "|_-、"
+COUNTED_CHARS = "#{<>【】《》"
 
 _HAN_RANGES = (
     (0x3005, 0x3005),  # 々
@@ -81,7 +88,7 @@ _CP1252 = "€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œž
 
 
 class Tables(NamedTuple):
-    """`fold` uint32 and `classes` uint16, both of length 0x110000."""
+    """`fold` and `classes`, both uint32 of length 0x110000."""
 
     fold: np.ndarray
     classes: np.ndarray
@@ -106,7 +113,7 @@ def _asked() -> np.ndarray:
 
 def _category_class(char: str, category: str) -> int:
     if category[0] == "L":
-        return LETTER
+        return LETTER | (UPPER if category in ("Lu", "Lt") else 0)
     if category[0] == "N":
         return NUMBER | (DIGIT if category == "Nd" else 0)
     if category[0] == "M":
@@ -122,7 +129,7 @@ def _category_class(char: str, category: str) -> int:
 def tables() -> Tables:
     """The two tables, built on first use (about a tenth of a second) and read-only."""
     fold = np.arange(CODE_POINTS, dtype=np.uint32)
-    classes = np.zeros(CODE_POINTS, dtype=np.uint16)
+    classes = np.zeros(CODE_POINTS, dtype=np.uint32)
     for first, last in _UNIFORM_LETTERS:
         classes[first : last + 1] = LETTER
     for code in np.flatnonzero(_asked()).tolist():
@@ -142,7 +149,12 @@ def tables() -> Tables:
         (TERMINAL, TERMINAL_CHARS),
         (BULLET, BULLET_CHARS),
         (ZH_STOP, ZH_STOP_CHARS),
-        (UI_END, "".join(phrase[-1] for phrase in UI_PHRASES)),
+        (COMMON, COMMON_CHARS),
+        (SENTENCE, SENTENCE_CHARS),
+        (TECHNICAL, TECHNICAL_CHARS),
+        (SEPARATOR, SEPARATOR_CHARS),
+        (COUNTED, COUNTED_CHARS),
+        (TRADITIONAL, traditional_only()),
         (TRAIL, _CP1252 + "".join(map(chr, range(0x80, 0xC0)))),
     ):
         for char in chars:

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -46,10 +46,10 @@ def read_traces(shard: Shard, params: Config) -> Iterator[pa.Table]:
     """Reader: the index of a shard, its documents, and every table that drops some of it.
 
     A column `part` tells them apart. The order of the joined tables is index, index errors,
-    documents, then tables of drops and tables of errors.
+    documents, signals, then tables of drops and tables of errors.
     """
     for number, path in enumerate(joined.paths(shard)):
-        table = pq.read_table(path)
+        table = pq.read_table(path, columns=_columns(path))
         if "text" in table.column_names:
             excerpts = pc.utf8_slice_codeunits(table["text"], 0, EXCERPT_CHARS)
             chars = pc.cast(pc.utf8_length(table["text"]), pa.int64())
@@ -63,6 +63,14 @@ def read_traces(shard: Shard, params: Config) -> Iterator[pa.Table]:
         yield pa.table(columns).select(_TRACE.names).cast(_TRACE)
 
 
+def _columns(path: str) -> list[str]:
+    """The columns of a table that the ledger reads."""
+    names = pq.read_schema(path).names
+    if "content_hash" in names:  # the signals: all but the count of tokens is told elsewhere
+        return ["record", "tokens"]
+    return [name for name in names if name in (*_TRACE.names, "text")]
+
+
 _TRACE = pa.schema(
     [
         *LEDGER_SCHEMA,
@@ -71,22 +79,34 @@ _TRACE = pa.schema(
         ("part", pa.int32()),
     ]
 )
-_INDEX, _INDEX_ERRORS, _DOCUMENTS = range(3)
-ERROR_STEPS = ("extract", "signals", "near_duplicates", "near_duplicates")
-"""Steps of the tables of errors, in the order in which they are joined at the end."""
+_INDEX, _INDEX_ERRORS, _DOCUMENTS, _SIGNALS = range(4)
+ERROR_STEPS = {
+    "extract": "extract",
+    "signals": "signals",
+    "edit": "edits",
+    "user_signals": "signals",
+    "minhash": "near_duplicates",
+    "members": "near_duplicates",
+}
+"""Stages with a table of errors, in the order in which they are joined at the end, and the step
+that the ledger names."""
 
 
 class LedgerParams(Config):
-    """How many tables of drops are joined between the documents and the tables of errors."""
+    """How many tables of drops are joined between the signals and the tables of errors, and the
+    stages of the latter.
+    """
 
     drop_tables: int
+    error_tables: tuple[str, ...]
 
 
 def entries(table: pa.Table, params: Config, side: Tables) -> Tables:
     """Ledger rows of a shard, in the order of the file, and up to 20 examples of each rule."""
     rows: dict[str, dict[str, Any]] = {}
     excerpts: dict[str, str] = {}
-    first_error = _DOCUMENTS + 1 + int(getattr(params, "drop_tables", 0))
+    params = cast(LedgerParams, params)
+    first_error = _SIGNALS + 1 + params.drop_tables
     shard = table["shard"][0].as_py() if table.num_rows else ""
     for row in table.to_pylist():
         part, excerpt, record = row.pop("part"), row.pop("excerpt"), row["record"]
@@ -98,8 +118,12 @@ def entries(table: pa.Table, params: Config, side: Tables) -> Tables:
         elif part == _DOCUMENTS:
             excerpts[record] = excerpt
             rows[record] |= {"lang": row["lang"], "chars": row["chars"]}
+        elif part == _SIGNALS:
+            rows[record]["tokens"] = row["tokens"]
         else:
-            step = ERROR_STEPS[part - first_error] if part >= first_error else row["step"]
+            step = row["step"]
+            if part >= first_error:
+                step = ERROR_STEPS[params.error_tables[part - first_error]]
             _drop(rows[record], row | {"step": step, "rule": row["rule"] or row["error"]})
     for name in ("url_duplicates", "exact_duplicates", "near_duplicates"):
         ours = side[name].filter(pc.is_in(side[name]["record"], value_set=table["record"]
@@ -150,7 +174,7 @@ def _read_all(shard: Shard, params: Config) -> Iterator[pa.Table]:
 
 
 ENTRIES = MapStage(
-    "ledger", "1", entries, {"ledger": LEDGER_SCHEMA, "samples": SAMPLE_SCHEMA}, _read_all,
+    "ledger", "2", entries, {"ledger": LEDGER_SCHEMA, "samples": SAMPLE_SCHEMA}, _read_all,
     rowwise=False,
 )  # fmt: skip
 

@@ -15,14 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skywright.config import Config
-from skywright.corpus import joined, rules, signals
-from skywright.corpus.config import RuleChanges, RulesConfig
+from skywright.corpus import joined, plugins, rules, signals
 from skywright.corpus.dedup import exact, overlap, shingles
 from skywright.corpus.pages import read_whole
-from skywright.corpus.rules import DEFAULT_RULES, Rule
-from skywright.corpus.schemas import DROP_SCHEMA, ID, drop_table
+from skywright.corpus.plugins import Plugin
+from skywright.corpus.rules import Rule
+from skywright.corpus.rules.decide import USER
+from skywright.corpus.schemas import DROP_SCHEMA, ID, drop, drop_table
 from skywright.engine.stage import MapStage, Shard, Tables
-from skywright.errors import UserError
 
 # ---------------------------------------------------------------- held-out text
 
@@ -111,20 +111,68 @@ SIGNAL_SCHEMA = pa.schema(
 )
 
 
-def measure_batch(batch: pa.Table, params: Config, side: Tables) -> Tables:
-    """All signals of a document, and the hash that exact copies share."""
-    measured = signals.measure(batch["text"])
+FLAGGED_SCHEMA = pa.schema([("record", pa.string()), *signals.LINES_SCHEMA])
+
+
+def _named(batch: pa.Table, measured: pa.Table) -> pa.Table:
     columns = {
         **{name: batch[name] for name in ("record", "id", "source", "lang", "date")},
         "content_hash": exact.content_hash(batch["text"]),
         **{name: measured[name] for name in measured.column_names},
     }
-    return {"signals": pa.table(columns)}
+    return pa.table(columns)
+
+
+def measured_columns(batch: pa.Table) -> pa.Table:
+    """All signals of documents, and the hash that exact copies share (SIGNAL_SCHEMA)."""
+    return _named(batch, signals.measure(batch["text"])).cast(SIGNAL_SCHEMA)
+
+
+def measure_batch(batch: pa.Table, params: Config, side: Tables) -> Tables:
+    """The same of the text as it was extracted, and its flagged lines, which edits may cut."""
+    measured = signals.measure_with_lines(batch["text"])
+    return {
+        "signals": _named(batch, measured.signals),
+        "lines": measured.lines.add_column(0, "record", batch["record"]),
+    }
 
 
 SIGNALS = MapStage(
-    "signals", f"1 {signals.VERSION} {exact.VERSION}", measure_batch, {"signals": SIGNAL_SCHEMA}
-)
+    "signals", f"2 {signals.VERSION} {exact.VERSION}", measure_batch,
+    {"signals": SIGNAL_SCHEMA, "lines": FLAGGED_SCHEMA},
+)  # fmt: skip
+
+# ---------------------------------------------------------------- a user's signals
+
+
+class UserSignalParams(Config):
+    """The functions by the name of their signal."""
+
+    functions: dict[str, Plugin]
+
+
+def measure_users(batch: pa.Table, params: Config, side: Tables) -> Tables:
+    """A user's signals of the final texts: each function is given the column of texts and returns
+    one number a text. Raises ValueError when it does not.
+    """
+    columns: dict[str, Any] = {"record": batch["record"]}
+    for name, plugin in cast(UserSignalParams, params).functions.items():
+        function = plugins.load(plugin, f"signals.{name}")
+        values = np.asarray(function(batch["text"].combine_chunks()), dtype=np.float64)
+        if values.shape != (batch.num_rows,) or not np.isfinite(values).all():
+            raise ValueError(f"{plugin.ref} must return {batch.num_rows} finite numbers")
+        columns[USER + name] = values
+    return {"signals": pa.table(columns)}
+
+
+def user_signals(names: Sequence[str]) -> MapStage:
+    """The stage that measures the signals of these names."""
+    fields = [(USER + name, pa.float64()) for name in names]
+    return MapStage(
+        "user_signals", "1", measure_users,
+        {"signals": pa.schema([("record", pa.string()), *fields])},
+    )  # fmt: skip
+
 
 # ---------------------------------------------------------------- decisions
 
@@ -140,71 +188,64 @@ KEPT_SCHEMA = pa.schema(
 
 
 class DecideParams(Config):
-    """Rules in force by source and language, priorities by source, and the held-out threshold."""
+    """Rules in force by source and language, priorities by source, the held-out threshold, and how
+    short an edit may leave a document.
+    """
 
     rules: dict[str, dict[str, tuple[Rule, ...]]]
     priorities: dict[str, int]
     containment: float
-
-
-def rules_in_force(config: RulesConfig, sources: Sequence[str]) -> dict[str, Any]:
-    """The default rules with a recipe's changes, by source and language.
-
-    Raises UserError when a change names a rule that does not exist.
-    """
-    known = {rule.name for preset in DEFAULT_RULES.values() for rule in preset}
-    changes = [(f"rules.lang.{name}", change) for name, change in config.lang.items()]
-    changes += [(f"rules.source.{name}", change) for name, change in config.source.items()]
-    for where, change in changes:
-        named = {*change.off, *change.thresholds, *(change.only or ())}
-        unknown = named - {"*"} - known
-        if unknown:
-            raise UserError(
-                f"{where}: no rule is called {sorted(unknown)[0]!r}; the rules are "
-                + ", ".join(sorted(known))
-            )
-    presets = {
-        "en": DEFAULT_RULES["en"],
-        "zh-Hans": DEFAULT_RULES["zh"],
-        "zh-Hant": DEFAULT_RULES["zh"],
-        "code": DEFAULT_RULES["code"],
-        "other": (),
-    }
-    unchanged = RuleChanges()
-    return {
-        source: {
-            lang: _changed(
-                _changed(preset, config.lang.get(cast(Any, lang), unchanged)),
-                config.source.get(source, unchanged),
-            )
-            for lang, preset in presets.items()
-        }
-        for source in sorted(set(sources))
-    }
-
-
-def _changed(preset: Sequence[Rule], change: RuleChanges) -> tuple[Rule, ...]:
-    if "*" in change.off:
-        return ()
-    return tuple(
-        rule.model_copy(update={"threshold": change.thresholds.get(rule.name, rule.threshold)})
-        for rule in preset
-        if rule.name not in change.off and (change.only is None or rule.name in change.only)
-    )
+    min_chars: int
 
 
 def read_measured(shard: Shard, params: Config) -> Iterator[pa.Table]:
-    """Reader: the signals of a shard, with the held-out overlap of each document beside them."""
-    measured, *rest = joined.whole_tables(shard)
-    contained = rest[0] if rest else CONTAINMENT_SCHEMA.empty_table()
-    at = pc.index_in(measured["record"], value_set=contained["record"].combine_chunks())
-    for name in ("containment", "set", "evaluation_id"):
-        measured = measured.append_column(name, contained[name].take(at))
-    yield measured
+    """Reader: the signals of a shard, after the edits where those changed a document.
+
+    Beside them stand the held-out overlap of each document, a user's signals, and for the signals
+    that rules take from the extracted text their value there (`extracted.NAME`); `edited` says
+    which documents were changed. Documents at which a later step failed are left out.
+    """
+    extracted, changed, *rest = joined.whole_tables(shard)
+    failed = [table["record"].combine_chunks() for table in rest if "error" in table.column_names]
+    gone = pc.is_in(extracted["record"], value_set=pa.concat_arrays(failed))
+    extracted = extracted.filter(pc.invert(gone))
+    at = pc.index_in(extracted["record"], value_set=changed["record"].combine_chunks())
+    edited = pc.is_valid(at)
+    table = pa.table(
+        {
+            name: pc.if_else(edited, changed[name].take(at), extracted[name])
+            for name in SIGNAL_SCHEMA.names
+        }
+    ).append_column("edited", edited)
+    for name, signal in signals.SIGNALS.items():
+        if signal.view == "extracted":
+            table = table.append_column(f"extracted.{name}", extracted[name])
+    others = [other for other in rest if "error" not in other.column_names]
+    if not any("containment" in other.column_names for other in others):
+        others.append(CONTAINMENT_SCHEMA.empty_table())
+    for other in others:
+        at = pc.index_in(table["record"], value_set=other["record"].combine_chunks())
+        for name in other.column_names[1:]:
+            table = table.append_column(name, other[name].take(at))
+    yield table
+
+
+def _extracted(table: pa.Table) -> pa.Table:
+    """The signals of the view `extracted`, under their own names."""
+    prefix = "extracted."
+    names = [name for name in table.column_names if name.startswith(prefix)]
+    return table.select(names).rename_columns([name.removeprefix(prefix) for name in names])
+
+
+TAG_SCHEMA = pa.schema(
+    [("record", pa.string()), ("id", ID), ("rule", pa.string()), ("value", pa.float64())]
+)
 
 
 def decide_shard(table: pa.Table, params: Config, side: Tables) -> Tables:
-    """Which documents of a shard stay, and by which rule the others go (held-out text first)."""
+    """Which documents of a shard stay, and by which rule the others go: held-out text first, then
+    what the edits have left too short.
+    """
     params = cast(DecideParams, params)
     held = pc.fill_null(pc.greater_equal(table["containment"], params.containment), False)
     dropped = [
@@ -221,15 +262,29 @@ def decide_shard(table: pa.Table, params: Config, side: Tables) -> Tables:
         .select(["record", "set", "containment", "evaluation_id"])
         .to_pylist()
     ]
-    parts = []
     table = table.filter(pc.invert(held))
+    short = pc.and_(table["edited"], pc.less(table["chars"], params.min_chars))
+    dropped += [
+        drop(row["record"], "edits", "left_short", value=row["chars"], threshold=params.min_chars)
+        for row in table.filter(short).select(["record", "chars"]).to_pylist()
+    ]
+    table = table.filter(pc.invert(short))
+    parts, tags = [], [TAG_SCHEMA.empty_table()]
     for source in sorted(set(table["source"].to_pylist())):
         rows = table.filter(pc.equal(table["source"], source))
-        decided = rules.decide(rows, rows["lang"], params.rules[source])
-        for name, row in zip(rows["record"].to_pylist(), decided.to_pylist(), strict=True):
+        decided = rules.decide_and_tag(_extracted(rows), rows, rows["lang"], params.rules[source])
+        decisions = decided.decisions
+        for name, row in zip(rows["record"].to_pylist(), decisions.to_pylist(), strict=True):
             if not row.pop("kept"):
                 dropped.append({"record": name, "step": "rules", **row})
-        parts.append(rows.filter(decided["kept"]))
+        parts.append(rows.filter(decisions["kept"]))
+        at = decided.tags["row"]
+        tags.append(
+            pa.table(
+                [rows["record"].take(at), rows["id"].take(at), *decided.tags.columns[1:]],
+                schema=TAG_SCHEMA,
+            )
+        )
     kept = pa.concat_tables(parts) if parts else table
     ranks = [
         rank(params.priorities[source], chars, date, identity)
@@ -238,7 +293,7 @@ def decide_shard(table: pa.Table, params: Config, side: Tables) -> Tables:
         )
     ]
     kept = kept.append_column("rank", pa.array(ranks, pa.binary()))
-    return {"kept": kept, "dropped": drop_table(dropped)}
+    return {"kept": kept, "dropped": drop_table(dropped), "tags": pa.concat_tables(tags)}
 
 
 def rank(priority: int, chars: int, date: str | None, identity: bytes) -> bytes:
@@ -251,6 +306,7 @@ def rank(priority: int, chars: int, date: str | None, identity: bytes) -> bytes:
 
 
 DECIDE = MapStage(
-    "decide", "1", decide_shard, {"kept": KEPT_SCHEMA, "dropped": DROP_SCHEMA}, read_measured,
+    "decide", "2", decide_shard,
+    {"kept": KEPT_SCHEMA, "dropped": DROP_SCHEMA, "tags": TAG_SCHEMA}, read_measured,
     rowwise=False,
 )  # fmt: skip

@@ -13,13 +13,17 @@ import pyarrow.compute as pc
 from skywright.config import Config
 from skywright.corpus import duplicates, ledger, measure, pages
 from skywright.corpus.config import CorpusConfig
+from skywright.corpus.edits.stage import EDIT, EditParams
 from skywright.corpus.joined import join, whole_tables
+from skywright.corpus.plugins import Plugin, find
 from skywright.corpus.publish import CorpusResult, publish
+from skywright.corpus.rules import Rule
+from skywright.corpus.rules.inforce import edits_in_force, rules_in_force
 from skywright.corpus.sample import SAMPLE, SampleParams
 from skywright.corpus.schemas import FINAL_SCHEMA
 from skywright.corpus.sources.files import discover
-from skywright.corpus.space import check_space
 from skywright.corpus.sources.split import split
+from skywright.corpus.space import check_space
 from skywright.corpus.urls import params_of
 from skywright.corpus.urls.judge import URLS
 from skywright.corpus.urls.lists import compile_lists
@@ -66,6 +70,7 @@ def build(
     workers: int | None = None,
     progress: Progress = silent,
     stages: Path | str | None = None,
+    folder: Path | None = None,
 ) -> CorpusResult:
     """Build the corpus of `config` into the folder `out`.
 
@@ -73,14 +78,18 @@ def build(
     purpose "leak_train_seen" are meant to be read and are passed over). Intermediate tables stand
     under `stages` (a folder or an fsspec address; default: `out/stages`), named by what made them,
     so that calling again after a kill, with one more input or with another threshold does only what
-    is missing. Raises `UserError` for a wrong input or recipe, or for a disk that is too small, and
-    `CorpusError` if a record were lost or an id stood twice.
+    is missing. `folder` is where the modules of the recipe's own signals and rules are (default:
+    the working folder). Raises `UserError` for a wrong input or recipe, or for a disk that is too
+    small, and `CorpusError` if a record were lost or an id stood twice.
     """
     out = Path(out)
-    steps = work(config, sets, stages or out / STAGES, executor, workers, progress, out.name)
+    steps = work(
+        config, sets, stages or out / STAGES, executor, workers, progress, out.name, folder
+    )
+    in_force = _in_force(config, folder or Path()).model_dump(mode="json")
     with tempfile.TemporaryDirectory(prefix="skywright-") as copies:
         here = {name: output.here(Path(copies)) for name, output in steps.items()}
-        return publish(here, _held_out(sets), config, out)
+        return publish(here, _held_out(sets), config, out, in_force)
 
 
 def work(
@@ -91,6 +100,7 @@ def work(
     workers: int | None = None,
     progress: Progress = silent,
     build: str = "corpus",
+    folder: Path | None = None,
 ) -> dict[str, Output]:
     """Do all stages of `build` and publish nothing; their outputs by name.
 
@@ -99,14 +109,35 @@ def work(
     engine = engine_of(executor, workers)
     stages = engine.stages or stages
     sources = discover(config.inputs)
+    # A misspelt rule is a mistake to hear of before anything is read.
+    in_force = _in_force(config, folder or Path())
     if not engine.force:
         check_space(sources, str(stages), build, config.sample)
     with Runner(stages, engine, progress=progress, build=build) as runner:
-        return _run(config, sources, _held_out(sets), runner)
+        return _run(config, sources, _held_out(sets), runner, in_force)
 
 
 def _held_out(sets: Sequence[measure.HeldOutSet]) -> list[measure.HeldOutSet]:
     return [item for item in sets if item.purpose != SEEN]
+
+
+class InForce(Config):
+    """What the recipe asks for, by source and language: rules, edits, the user's signals."""
+
+    rules: dict[str, dict[str, tuple[Rule, ...]]]
+    edits: dict[str, dict[str, tuple[str, ...]]]
+    functions: dict[str, Plugin]
+
+
+def _in_force(config: CorpusConfig, folder: Path) -> InForce:
+    names = [item.source for item in config.inputs]
+    return InForce(
+        rules=rules_in_force(config.rules, names, tuple(config.signals), folder),
+        edits=edits_in_force(config.edits, names),
+        functions={
+            name: find(ref, folder, f"signals.{name}") for name, ref in config.signals.items()
+        },
+    )
 
 
 def _run(
@@ -114,10 +145,9 @@ def _run(
     sources: list[Shard],
     sets: Sequence[measure.HeldOutSet],
     runner: Runner,
+    in_force: InForce,
 ) -> dict[str, Output]:
     """Run every stage; their outputs by name."""
-    # A misspelt rule is a mistake to hear of before anything is read.
-    rules = measure.rules_in_force(config.rules, [item.source for item in config.inputs])
     done: dict[str, Output] = {}
     nothing = pages.NoParams()
     sources = split(sources, config.split_bytes, config.limits.max_record_bytes, runner)
@@ -147,21 +177,37 @@ def _run(
         pages.EXTRACT, join(sources, done["survivors"].shards("survivors")),
         pages.ExtractParams(limits=config.limits, language=config.language),
     )  # fmt: skip
-    documents = [_bare(shard) for shard in done["extract"].shards("documents")]
-    done["signals"] = runner.map(measure.SIGNALS, documents, nothing)
-    judged = [_bare(shard) for shard in done["signals"].shards("signals")]
+    extracted = [_bare(shard) for shard in done["extract"].shards("documents")]
+    done["signals"] = runner.map(measure.SIGNALS, extracted, nothing)
+    done["edit"] = runner.map(
+        EDIT, join(extracted, done["signals"].shards("lines")), EditParams(rules=in_force.edits)
+    )
+    documents = [_bare(shard) for shard in done["edit"].shards("documents")]
+    judged = join(
+        done["signals"].shards("signals"), done["edit"].shards("signals"),
+        done["edit"].shards("errors"), meta={},
+    )  # fmt: skip
+    if in_force.functions:
+        done["user_signals"] = runner.map(
+            measure.user_signals(tuple(in_force.functions)), documents,
+            measure.UserSignalParams(functions=in_force.functions),
+        )  # fmt: skip
+        judged = join(
+            judged, done["user_signals"].shards("signals"), done["user_signals"].shards("errors")
+        )
     if any(item.documents for item in sets):
         done["heldout"] = runner.map(
-            measure.HELDOUT, documents, measure.HeldoutParams(ngram=config.heldout.ngram),
+            measure.HELDOUT, extracted, measure.HeldoutParams(ngram=config.heldout.ngram),
             {"evaluation": [_evaluation_shard(sets, runner)]},
         )  # fmt: skip
         judged = join(judged, done["heldout"].shards("containment"))
     done["decide"] = runner.map(
         measure.DECIDE, judged,
         measure.DecideParams(
-            rules=rules,
+            rules=in_force.rules,
             priorities={item.source: item.priority for item in config.inputs},
             containment=config.heldout.containment,
+            min_chars=config.edits.min_chars,
         ),
     )  # fmt: skip
     kept = done["decide"].shards("kept")
@@ -186,16 +232,18 @@ def _run(
         join(unique, done["minhash"].shards("errors"), done["members"].shards("errors")),
         nothing, {"dropped": removed},
     )  # fmt: skip
+    errors = [name for name in ledger.ERROR_STEPS if name in done]
     traces = join(
         [_bare(shard) for shard in read.shards("records")],
         done["index"].shards("errors"),
-        documents,
+        extracted,
+        done["signals"].shards("signals"),
         done["extract"].shards("dropped"),
         done["decide"].shards("dropped"),
-        *(done[name].shards("errors") for name in ("extract", "signals", "minhash", "members")),
+        *(done[name].shards("errors") for name in errors),
     )
     done["ledger"] = runner.map(
-        ledger.ENTRIES, traces, ledger.LedgerParams(drop_tables=2),
+        ledger.ENTRIES, traces, ledger.LedgerParams(drop_tables=2, error_tables=tuple(errors)),
         {
             name: done[name].shards("dropped")
             for name in ("url_duplicates", "exact_duplicates", "near_duplicates")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +20,15 @@ import xxhash
 
 from skywright.corpus import ledger, measure
 from skywright.corpus.config import CorpusConfig
+from skywright.corpus.rules import whatif
 from skywright.corpus.schemas import LEDGER_SCHEMA
 from skywright.corpus.waterfall import FILE as WATERFALL
-from skywright.corpus.waterfall import Tally
+from skywright.corpus.waterfall import Tally, alarm_sentence
 from skywright.engine.files import TEMPORARY, atomic_open, sweep_temporary, write_json
 from skywright.engine.runner import Output
 from skywright.engine.stage import Shard
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,14 +51,21 @@ def publish(
     sets: Sequence[measure.HeldOutSet],
     config: CorpusConfig,
     out: Path,
+    in_force: Mapping[str, Any],
 ) -> CorpusResult:
-    """Publish the outputs of all stages, by name, under `out`.
+    """Publish the outputs of all stages, by name, under `out`. `in_force` are the rules and edits.
 
     Raises `CorpusError` if a record has no ledger row, or if an id stands twice.
     """
     _check_ids(done["final"])
     documents = _place(done["final"].shards("documents"), out / "documents")
-    signals = _place(done["signals"].shards("signals"), out / "signals")
+    signals = _place(done["signals"].shards("signals"), out / whatif.SIGNALS)
+    _place(done["edit"].shards("signals"), out / whatif.EDITED)
+    _place(done["edit"].shards("edits"), out / "edits")
+    _place(done["decide"].shards("tags"), out / "tags")
+    if "user_signals" in done:
+        _place(done["user_signals"].shards("signals"), out / whatif.USERS)
+    write_json(out / whatif.IN_FORCE, in_force)
     tally = Tally()
     with (
         atomic_open(out / ledger.LEDGER) as stream,
@@ -72,6 +84,11 @@ def publish(
     if tally.kept != published:
         raise CorpusError(f"the ledger keeps {tally.kept} records, {published} documents stand")
     counts = tally.as_json(_seconds(done), done["ledger"].read("samples").to_pylist())
+    counts["tags"] = dict(sorted(Counter(done["decide"].read("tags")["rule"].to_pylist()).items()))
+    counts["edits"] = _edits(done["edit"])
+    counts["seconds_by_source"] = _seconds_by_source(done)
+    for alarm in counts["alarms"]:
+        logger.warning(alarm_sentence(alarm))
     counts["heldout"] = _heldout(done, sets, config, tally)
     counts["duplicates"] = _duplicates(done)
     write_json(out / WATERFALL, counts)
@@ -116,7 +133,9 @@ def _seconds(done: Mapping[str, Output]) -> dict[str, float]:
         "url_duplicates": ("url_duplicates", "survivors"),
         "extract": ("extract",),
         "heldout": ("heldout",),
-        "rules": ("signals", "decide"),
+        "signals": ("signals",),
+        "edits": ("edit",),
+        "rules": ("user_signals", "decide"),
         "exact_duplicates": ("exact_duplicates", "unique"),
         "near_duplicates": ("minhash", "pairs", "members", "near_duplicates"),
     }
@@ -124,6 +143,28 @@ def _seconds(done: Mapping[str, Output]) -> dict[str, float]:
         step: sum(done[name].seconds for name in names if name in done)
         for step, names in parts.items()
     }
+
+
+def _seconds_by_source(done: Mapping[str, Output]) -> dict[str, float]:
+    """The same work by source, of the stages whose tasks belong to one input file."""
+    seconds: Counter[str] = Counter()
+    for output in done.values():
+        for task, record in zip(output.tasks, output.records, strict=True):
+            if task.kind == "map":
+                key = next(shard.key for group in task.inputs.values() for shard in group)
+                seconds[key.partition("/")[0]] += record["seconds"]
+    return {source: round(seconds[source], 3) for source in sorted(seconds)}
+
+
+def _edits(output: Output) -> dict[str, dict[str, int]]:
+    """What each edit cut: documents, spans and characters."""
+    found: dict[str, Counter[str]] = {}
+    table = output.read("edits")
+    spans = pc.list_value_length(table["spans"])
+    columns = (table["rule"], table["chars_removed"], spans)
+    for rule, chars, n in zip(*(c.to_pylist() for c in columns), strict=True):
+        found.setdefault(rule, Counter()).update(documents=1, spans=n, chars=chars)
+    return {rule: dict(found[rule]) for rule in sorted(found)}
 
 
 def _heldout(

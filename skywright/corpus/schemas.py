@@ -55,14 +55,16 @@ LEDGER_SCHEMA = pa.schema(
         ("lang", pa.string()),
         ("bytes", pa.int64()),
         ("chars", pa.int64()),
+        ("tokens", pa.int64()),
         ("message", pa.string()),
     ]
 )
-"""One row an input record. `bytes` is the raw record, `chars` the extracted text."""
+"""One row an input record. `bytes` is the raw record, `chars` and `tokens` (mixed tokens) the
+extracted text."""
 
 STEPS = (
-    "read", "urls", "url_duplicates", "extract", "language", "heldout", "rules",
-    "exact_duplicates", "near_duplicates",
+    "read", "urls", "url_duplicates", "extract", "language", "signals", "heldout",
+    "edits", "rules", "exact_duplicates", "near_duplicates",
 )  # fmt: skip
 """Steps that drop records, in their order."""
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from skywright.corpus.ledger import SAMPLES_A_RULE, samples
 from skywright.corpus.schemas import STEPS
@@ -15,7 +17,15 @@ from skywright.engine.files import read_json
 from skywright.errors import UserError
 
 FILE = "waterfall.json"
-_COLUMNS = ("source", "kept", "step", "rule", "lang", "bytes", "chars")
+_COLUMNS = ("source", "kept", "step", "rule", "lang", "bytes", "chars", "tokens")
+ALARM_SHARE = 0.95
+ALARM_RECORDS = 20
+"""A source that loses more than this share of at least so many records is told of (a corpus once
+lost a source for weeks unseen: marin-community/marin #6854)."""
+
+
+KEPT = "kept"
+"""Stands for the step in the rows of `by_step` that count what stays."""
 
 
 class Tally:
@@ -28,13 +38,16 @@ class Tally:
         self.dropped_bytes: Counter[tuple[str, str]] = Counter()
         self.by_source: dict[str, Counter[str]] = defaultdict(Counter)
         self.by_lang: dict[str, Counter[str]] = defaultdict(Counter)
+        self.by_step: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
         self.bytes = 0
 
     def add(self, ledger: pa.Table) -> None:
         """Count the rows of one shard."""
         columns = (ledger[name].to_pylist() for name in _COLUMNS)
-        for source, kept, step, rule, lang, size, chars in zip(*columns, strict=True):
-            size = size or 0
+        for source, kept, step, rule, lang, size, chars, tokens in zip(*columns, strict=True):
+            size, tokens = size or 0, tokens or 0
+            cell = self.by_step[step or KEPT, source, lang or ""]
+            cell.update(documents=1, bytes=size, tokens=tokens)
             self.records += 1
             self.bytes += size
             counts = self.by_source[source]
@@ -43,7 +56,7 @@ class Tally:
                 self.by_lang[lang]["in"] += 1
             if kept:
                 self.kept += 1
-                counts.update(kept=1, bytes_kept=size, chars_kept=chars or 0)
+                counts.update(kept=1, bytes_kept=size, chars_kept=chars or 0, tokens_kept=tokens)
                 self.by_lang[lang]["kept"] += 1
             else:
                 self.dropped[step, rule] += 1
@@ -52,7 +65,8 @@ class Tally:
     def as_json(
         self, seconds: Mapping[str, float], examples: Iterable[dict[str, Any]]
     ) -> dict[str, Any]:
-        """The waterfall without its held-out and duplicate parts.
+        """The waterfall without its held-out and duplicate parts. `by_step` counts what each step
+        dropped (and what was kept) by source and language, "" where that was not known yet.
 
         `bytes` are those of raw records; `seconds` is work summed over processes; `by_lang` counts
         records whose text was extracted and whose language stays.
@@ -79,7 +93,7 @@ class Tally:
             group = shown.setdefault(f"{row.pop('step')}/{row.pop('rule')}", [])
             if len(group) < SAMPLES_A_RULE:
                 group.append(row)
-        names = ("in", "kept", "bytes_kept", "chars_kept")
+        names = ("in", "kept", "bytes_kept", "chars_kept", "tokens_kept")
         return {
             "input_records": self.records,
             "kept": self.kept,
@@ -97,8 +111,32 @@ class Tally:
             "by_lang": {
                 lang: {"in": c["in"], "kept": c["kept"]} for lang, c in sorted(self.by_lang.items())
             },
+            "by_step": [
+                {"step": step, "source": source, "lang": lang, **cell}
+                for (step, source, lang), cell in sorted(
+                    self.by_step.items(), key=lambda item: (order.get(item[0][0], -1), item[0])
+                )
+            ],
+            "alarms": self._alarms(),
             "samples": shown,
         }
+
+    def _alarms(self) -> list[dict[str, Any]]:
+        """Sources that lose nearly everything, and the step that takes the most of each."""
+        found = []
+        for source, counts in sorted(self.by_source.items()):
+            if counts["in"] < ALARM_RECORDS or counts["kept"] >= (1 - ALARM_SHARE) * counts["in"]:
+                continue
+            taken: Counter[str] = Counter()
+            for (step, name, _), cell in self.by_step.items():
+                if name == source and step != KEPT:
+                    taken[step] += cell["documents"]
+            step, dropped = min(taken.items(), key=lambda item: (-item[1], item[0]))
+            found.append(
+                {"source": source, "in": counts["in"], "kept": counts["kept"], "step": step,
+                 "dropped": dropped}
+            )  # fmt: skip
+        return found
 
 
 def waterfall(folder: Path) -> dict[str, Any]:
@@ -107,3 +145,43 @@ def waterfall(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{folder}: no {FILE} there; give the folder of a finished corpus")
     return dict(read_json(path))
+
+
+def alarm_sentence(alarm: Mapping[str, Any]) -> str:
+    """An alarm of the waterfall in words."""
+    return (
+        f"source {alarm['source']!r} keeps {alarm['kept']} of {alarm['in']} records; step "
+        f"{alarm['step']} dropped {alarm['dropped']} of them: look at its samples"
+    )
+
+
+def rule_samples(folder: Path, rule: str) -> list[dict[str, Any]]:
+    """Up to 20 records that a rule dropped, or up to 20 cuts of an edit.
+
+    `rule` is the rule's name, or `step/rule`. Raises UserError when it dropped nothing.
+    """
+    shown = waterfall(folder)["samples"]
+    keys = [key for key in shown if rule in (key, key.partition("/")[2])]
+    if keys:
+        return [{"step": key.partition("/")[0], **row} for key in keys for row in shown[key]]
+    cut = _cut_samples(Path(folder), rule)
+    if not cut:
+        names = sorted({key.partition("/")[2] for key in shown})
+        raise UserError(
+            f"{rule}: dropped nothing here; rules with samples are {', '.join(names) or 'none'}"
+        )
+    return cut
+
+
+def _cut_samples(folder: Path, rule: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for path in sorted((folder / "edits").glob("*.parquet")):
+        table = pq.read_table(path, filters=pc.field("rule") == rule)
+        for row in table.sort_by("id").to_pylist():
+            for span in row["spans"]:
+                if len(found) < SAMPLES_A_RULE:
+                    found.append(
+                        {"step": row["step"], "id": row["id"].hex(), "start": span["start"],
+                         "end": span["end"], "removed": span["removed"]}
+                    )  # fmt: skip
+    return found

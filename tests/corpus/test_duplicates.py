@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from skywright.corpus.dedup import exact, minhash, overlap, shingles, verify
 from skywright.errors import UserError
-from tests.corpus import reference
+from tests.corpus.signals import reference
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "dedup"
 

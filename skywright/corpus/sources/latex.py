@@ -18,25 +18,50 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _MATH = frozenset(
-    "equation align gather multline eqnarray displaymath math flalign alignat split "
-    "subequations dmath".split()
+    [
+        "equation",
+        "align",
+        "gather",
+        "multline",
+        "eqnarray",
+        "displaymath",
+        "math",
+        "flalign",
+        "alignat",
+        "split",
+        "subequations",
+        "dmath",
+    ]
 )
 _VERBATIM = frozenset(("verbatim", "lstlisting", "minted", "Verbatim", "alltt"))
 _DROPPED = frozenset(
-    "figure table tabular tabularx longtable tikzpicture pspicture picture thebibliography "
-    "comment wrapfigure sidewaystable algorithm algorithmic CCSXML filecontents".split()
+    [
+        "figure",
+        "table",
+        "tabular",
+        "tabularx",
+        "longtable",
+        "tikzpicture",
+        "pspicture",
+        "picture",
+        "thebibliography",
+        "comment",
+        "wrapfigure",
+        "sidewaystable",
+        "algorithm",
+        "algorithmic",
+        "CCSXML",
+        "filecontents",
+    ]
 )
-_TITLES = frozenset("part chapter section subsection subsubsection paragraph title".split())
+_TITLES = frozenset(
+    ["part", "chapter", "section", "subsection", "subsubsection", "paragraph", "title"]
+)
 # Commands that write nothing that belongs to the text, with the groups that go with them.
 _SILENT: dict[str, int] = dict.fromkeys(
-    "label ref eqref pageref autoref cref Cref nameref cite citep citet citealp citeauthor "
-    "citeyear nocite includegraphics bibliography bibliographystyle usepackage documentclass "
-    "input include vspace hspace vskip hskip index pagestyle thispagestyle hypersetup thanks "
-    "author date address email affiliation institute keywords subjclass pagenumbering caption "
-    "graphicspath theoremstyle color pagecolor url phantom vphantom hphantom".split(), 1
+    ["label", "ref", "eqref", "pageref", "autoref", "cref", "Cref", "nameref", "cite", "citep", "citet", "citealp", "citeauthor", "citeyear", "nocite", "includegraphics", "bibliography", "bibliographystyle", "usepackage", "documentclass", "input", "include", "vspace", "hspace", "vskip", "hskip", "index", "pagestyle", "thispagestyle", "hypersetup", "thanks", "author", "date", "address", "email", "affiliation", "institute", "keywords", "subjclass", "pagenumbering", "caption", "graphicspath", "theoremstyle", "color", "pagecolor", "url", "phantom", "vphantom", "hphantom"], 1
 ) | dict.fromkeys(
-    "newcommand renewcommand providecommand newtheorem setcounter addtocounter setlength "
-    "addtolength DeclareMathOperator newcounter definecolor href".split(), 2
+    ["newcommand", "renewcommand", "providecommand", "newtheorem", "setcounter", "addtocounter", "setlength", "addtolength", "DeclareMathOperator", "newcounter", "definecolor", "href"], 2
 ) | dict.fromkeys(("newenvironment", "renewenvironment", "textcolor"), 3) | {"textcolor": 1,
                                                                              "href": 1}  # fmt: skip
 _SYMBOLS = {

@@ -91,7 +91,7 @@ def _pause(url: str, retry: Retry, failures: int, error: PassingError, where: st
 class RemoteFile(io.RawIOBase):
     """A remote object as a file, for reading and seeking."""
 
-    def __init__(self, url: str, transport: Transport, retry: Retry = Retry()) -> None:  # noqa: B008
+    def __init__(self, url: str, transport: Transport, retry: Retry = Retry()) -> None:
         self._url, self._transport, self._retry = url, transport, retry
         self.stat: Stat = patiently(url, retry, transport.stat)
         self._at = 0

@@ -25,12 +25,46 @@ _TOKEN = re.compile(
 )
 _CLOSES = {"}}": "{{", "]]": "[[", "}-": "-{", "|}": "{|"}
 _DROPPED = frozenset(
-    "ref references gallery timeline score imagemap graph templatedata mapframe maplink "
-    "categorytree inputbox hiero chem ce poem_meta indicator section".split()
+    [
+        "ref",
+        "references",
+        "gallery",
+        "timeline",
+        "score",
+        "imagemap",
+        "graph",
+        "templatedata",
+        "mapframe",
+        "maplink",
+        "categorytree",
+        "inputbox",
+        "hiero",
+        "chem",
+        "ce",
+        "poem_meta",
+        "indicator",
+        "section",
+    ]
 )
-_VERBATIM = frozenset("nowiki pre syntaxhighlight source math".split())
+_VERBATIM = frozenset(["nowiki", "pre", "syntaxhighlight", "source", "math"])
 _NO_PAGE = frozenset(
-    "file image media category 文件 檔案 档案 图像 圖像 媒体 媒體 分类 分類 f c".split()
+    [
+        "file",
+        "image",
+        "media",
+        "category",
+        "文件",
+        "檔案",
+        "档案",
+        "图像",
+        "圖像",
+        "媒体",
+        "媒體",
+        "分类",
+        "分類",
+        "f",
+        "c",
+    ]
 )
 _INTERWIKI = re.compile(r"[a-z]{2,3}(?:-[a-z]+)*$")
 # Templates that wrap words: which of their arguments is the text. For zh these are the links to

@@ -6,6 +6,7 @@ import gzip
 from pathlib import Path
 
 import pytest
+
 from skywright.corpus.config import UrlsConfig
 from skywright.corpus.urls import params_of, rules_of
 from skywright.errors import UserError

@@ -12,7 +12,7 @@ from skywright.corpus import rules, signals
 from skywright.corpus.rules import DEFAULT_RULES, Rule, decide
 from skywright.errors import UserError
 
-CORPUS = Path(__file__).parents[3] / "shared" / "data" / "corpus"
+CORPUS = Path(__file__).parents[4] / "shared" / "data" / "corpus"
 
 SHORT = Rule(signal="chars", op="<", threshold=5, name="short")
 LONG = Rule(signal="chars", op=">", threshold=8, name="long")
