@@ -31,12 +31,17 @@ def export(folder: Path, out: Path, form: Literal["jsonl", "parquet"] = "jsonl")
     if out.exists():
         raise UserError(f"{out}: exists already; name a new folder")
     with atomic_folder(out) as temporary:
-        for path in files:
-            if form == "parquet":
-                shutil.copyfile(path, temporary / path.name)
-            else:
-                _write_lines(path, temporary / f"{path.stem}.jsonl.zst")
+        write_documents(folder, temporary, form)
     return sorted(out.iterdir())
+
+
+def write_documents(folder: Path, target: Path, form: Literal["jsonl", "parquet"]) -> None:
+    """Write the documents files of a corpus into the folder `target`."""
+    for path in sorted((folder / "documents").glob("*.parquet")):
+        if form == "parquet":
+            shutil.copyfile(path, target / path.name)
+        else:
+            _write_lines(path, target / f"{path.stem}.jsonl.zst")
 
 
 def _write_lines(path: Path, target: Path) -> None:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from skywright.config import Config
-from skywright.corpus import duplicates, ledger, measure, pages
+from skywright.corpus import duplicates, ledger, measure, pages, refine
 from skywright.corpus.config import CorpusConfig
 from skywright.corpus.joined import join, whole_tables
 from skywright.corpus.publish import CorpusResult, publish
@@ -124,7 +124,8 @@ def _run(
             containment=config.heldout.containment,
         ),
     )  # fmt: skip
-    kept = done["decide"].shards("kept")
+    done |= refine.judged(config, sources, documents, done["decide"].shards("kept"), runner)
+    kept = done["judge"].shards("kept")
     done["exact_duplicates"] = runner.exchange(duplicates.EXACT, kept, nothing, config.partitions)
     done["unique"] = runner.map(
         duplicates.UNIQUE, kept, nothing, {"dropped": done["exact_duplicates"].shards("dropped")}
@@ -146,16 +147,18 @@ def _run(
         join(unique, done["minhash"].shards("errors"), done["members"].shards("errors")),
         nothing, {"dropped": removed},
     )  # fmt: skip
+    done["redact"] = refine.redacted(config, sources, done, runner)
     traces = join(
         [_bare(shard) for shard in done["index"].shards("records")],
         done["index"].shards("errors"),
         documents,
         done["extract"].shards("dropped"),
         done["decide"].shards("dropped"),
+        done["judge"].shards("dropped"),
         *(done[name].shards("errors") for name in ("extract", "signals", "minhash", "members")),
     )
     done["ledger"] = runner.map(
-        ledger.ENTRIES, traces, ledger.LedgerParams(drop_tables=2),
+        ledger.ENTRIES, traces, ledger.LedgerParams(drop_tables=3),
         {
             name: done[name].shards("dropped")
             for name in ("url_duplicates", "exact_duplicates", "near_duplicates")

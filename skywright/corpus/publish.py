@@ -12,18 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
 from skywright.corpus import ledger, measure
 from skywright.corpus.config import CorpusConfig
+from skywright.corpus.decontaminate import stage as decontaminate
 from skywright.corpus.schemas import LEDGER_SCHEMA
 from skywright.corpus.waterfall import FILE as WATERFALL
 from skywright.corpus.waterfall import Tally
 from skywright.engine.files import TEMPORARY, atomic_open, sweep_temporary, write_json
 from skywright.engine.runner import Output
 from skywright.engine.stage import Shard
+
+DECONTAMINATION = "decontamination.json"
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,12 @@ def publish(
 
     Raises `CorpusError` if a record has no ledger row, or if an id stands twice.
     """
-    _check_ids(done["final"])
-    documents = _place(done["final"].shards("documents"), out / "documents")
+    final = done["redact"]
+    _check_ids(final)
+    documents = _place(final.shards("documents"), out / "documents")
+    _place(final.shards("edits"), out / "edits")
+    if "scores" in done:
+        _place(done["scores"].shards("scores"), out / "scores")
     signals = _place(done["signals"].shards("signals"), out / "signals")
     tally = Tally()
     with (
@@ -68,12 +76,19 @@ def publish(
                 )
             tally.add(table)
             writer.write_table(table)
-    published = done["final"].rows("documents")
+    published = final.rows("documents")
     if tally.kept != published:
         raise CorpusError(f"the ledger keeps {tally.kept} records, {published} documents stand")
     counts = tally.as_json(_seconds(done), done["ledger"].read("samples").to_pylist())
     counts["heldout"] = _heldout(done, sets, config, tally)
     counts["duplicates"] = _duplicates(done)
+    counts["edits"] = _edits(final.read("edits"))
+    if "lookup" in done:
+        items = pq.read_table(done["lookup"].tasks[0].side["items"][0].path)
+        wanted = config.decontaminate
+        hits = done["lookup"].read("hits")
+        found = decontaminate.report(items, hits, wanted.action, wanted.threshold)
+        write_json(out / DECONTAMINATION, found)
     write_json(out / WATERFALL, counts)
     return CorpusResult(out, documents, signals, out / ledger.LEDGER, counts)
 
@@ -116,6 +131,9 @@ def _seconds(done: Mapping[str, Output]) -> dict[str, float]:
         "extract": ("extract",),
         "heldout": ("heldout",),
         "rules": ("signals", "decide"),
+        "code": ("code",),
+        "decontaminate": ("lookup",),
+        "safety": ("scores", "quality_edges", "judge"),
         "exact_duplicates": ("exact_duplicates", "unique"),
         "near_duplicates": ("minhash", "pairs", "members", "near_duplicates"),
     }
@@ -155,6 +173,17 @@ def _heldout(
             for item in sets
         },
     }
+
+
+def _edits(edits: pa.Table) -> dict[str, dict[str, int]]:
+    """Documents, places and characters that each rule cut."""
+    counts: dict[str, dict[str, int]] = {}
+    for row in edits.select(["rule", "chars_removed", "spans"]).to_pylist():
+        rule = counts.setdefault(row["rule"], {"documents": 0, "places": 0, "chars_removed": 0})
+        rule["documents"] += 1
+        rule["places"] += len(row["spans"])
+        rule["chars_removed"] += row["chars_removed"]
+    return dict(sorted(counts.items()))
 
 
 def _duplicates(done: Mapping[str, Output]) -> dict[str, Any]:

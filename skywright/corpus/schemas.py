@@ -61,8 +61,8 @@ LEDGER_SCHEMA = pa.schema(
 """One row an input record. `bytes` is the raw record, `chars` the extracted text."""
 
 STEPS = (
-    "read", "urls", "url_duplicates", "extract", "language", "heldout", "rules",
-    "exact_duplicates", "near_duplicates",
+    "read", "urls", "url_duplicates", "extract", "language", "heldout", "rules", "code",
+    "decontaminate", "safety", "exact_duplicates", "near_duplicates",
 )  # fmt: skip
 """Steps that drop records, in their order."""
 
