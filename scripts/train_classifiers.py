@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from resiliparse.extract.html2text import extract_plain_text
 
+from skywright.corpus.classify.config import DEFAULT_SAFETY
 from skywright.corpus.classify.evaluate import (
     auc_interval,
     operating_point,
@@ -238,14 +239,42 @@ def article_rows(path: Path) -> Iterator[tuple[str, float, str]]:
                 yield text, target, host_of(row["url"])
 
 
+def rules(trained: Trained, folder: Path) -> Iterator[str]:
+    """A line for each default safety rule: what it finds, and what it drops of fresh text."""
+    data = trained.examples
+    langs = np.array(data.langs)
+    for rule in DEFAULT_SAFETY:
+        number = data.labels.index(rule.label)
+        (lang,) = rule.lang
+        known = ~np.isnan(data.targets[:, number]) & ~np.isnan(trained.held_out[:, number])
+        rows = np.flatnonzero(known & (langs == lang))
+        point = operating_point(
+            trained.held_out[rows, number], data.targets[rows, number], rule.threshold
+        )
+        files = (folder / f"{name}.jsonl.gz" for name in FRESH[lang])
+        texts = [row["text"] for path in files for row in json_lines(path)]
+        dropped = int((trained.model.scores(pa.array(texts))[:, number] >= rule.threshold).sum())
+        yield (
+            f"| {rule.label} | {lang} | {rule.threshold} | {show(point.precision)} | "
+            f"{show(point.recall)} | {dropped} of {len(texts)} |"
+        )
+
+
+FRESH = {
+    "en": ("en_news_2024_06", "en_literature", "en_math_tex"),
+    "zh": ("zh_news_2022_2024", "zh_science_abstracts", "zh_tech_weekly_1_330"),
+}
+
+
+def show(estimate: Any) -> str:
+    """A value with its interval."""
+    if estimate is None:
+        return "-"
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
 def text_of(row: dict[str, Any]) -> str:
     """A line of the card's table."""
-
-    def show(estimate: Any) -> str:
-        if estimate is None:
-            return "-"
-        return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
-
     point = row["point"]
     return (
         f"| {row['name']} | {row['ones']} / {row['zeros']} | {row['hosts']} | {show(row['auc'])} | "
@@ -256,6 +285,11 @@ def text_of(row: dict[str, Any]) -> str:
 HEADER = """\
 | label | language | measured on | ones / zeros | hosts | AUC | threshold | precision | recall |
 |---|---|---|---|---|---|---|---|---|"""
+
+
+RULES_HEADER = """\
+| default rule | language | threshold | precision | recall | fresh text dropped |
+|---|---|---|---|---|---|"""
 
 
 def main() -> None:
@@ -286,6 +320,10 @@ def main() -> None:
         if name == "quality" and given.foreign:
             for row in foreign(trained, given.foreign, given.articles):
                 print(text_of(row))
+        if name == "safety" and given.foreign:
+            print(f"\n{RULES_HEADER}")
+            for line in rules(trained, given.foreign):
+                print(line)
 
 
 if __name__ == "__main__":

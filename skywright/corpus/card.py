@@ -110,9 +110,9 @@ def _evaluation(told: Mapping[str, Any], folder: Path) -> str:
     held = told["heldout"]
     text = (
         f"{held['documents']:,} evaluation documents were held out; {held['dropped']:,} records "
-        f"were dropped for overlapping them. The largest share of 5-grams that a kept document has in "
-        f"common with one is {held['max_containment_kept']:.3f} (found by exhaustive search; the "
-        f"bound was {held['threshold']})."
+        "were dropped for overlapping them. The largest share of 5-grams that a kept document has "
+        f"in common with one is {held['max_containment_kept']:.3f}, found by exhaustive search "
+        f"(the bound: {held['threshold']})."
     )
     path = folder / "decontamination.json"
     if not path.is_file():

@@ -88,7 +88,8 @@ class Classifier:
                 "bias": self.bias,
                 "calibration": self.calibration,
             },
-            {"format": FORMAT, "features": VERSION, "labels": json.dumps(self.labels)},
+            # One entry: safetensors writes several in an order of chance.
+            {"skywright": json.dumps([FORMAT, VERSION, *self.labels])},
         )
         with atomic_open(path) as stream:
             stream.write(data)
@@ -129,9 +130,8 @@ def parse(data: bytes) -> Classifier:
     """A model from the bytes of its file. Raises UserError for bytes that are none."""
     try:
         arrays = load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-        form, features = header["format"], header["features"]
-        labels = tuple(json.loads(header["labels"]))
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        form, features, *labels = json.loads(header["__metadata__"]["skywright"])
     except (SafetensorError, KeyError, ValueError):
         raise UserError("is no classifier of skywright's; train one") from None
     if (form, features) != (FORMAT, VERSION):
@@ -139,5 +139,5 @@ def parse(data: bytes) -> Classifier:
             f"made for {form}, {features}; this version reads {FORMAT}, {VERSION}: train it again"
         )
     return Classifier(
-        labels, arrays["weights"], arrays["scale"], arrays["bias"], arrays["calibration"]
+        tuple(labels), arrays["weights"], arrays["scale"], arrays["bias"], arrays["calibration"]
     )
