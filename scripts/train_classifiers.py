@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from resiliparse.extract.html2text import extract_plain_text
 
-from skywright.corpus.classify.config import DEFAULT_SAFETY
+from skywright.corpus.classify.config import DEFAULT_SAFETY, SafetyRule
 from skywright.corpus.classify.evaluate import (
     auc_interval,
     operating_point,
@@ -240,10 +240,10 @@ def article_rows(path: Path) -> Iterator[tuple[str, float, str]]:
 
 
 def rules(trained: Trained, folder: Path) -> Iterator[str]:
-    """A line for each default safety rule: what it finds, and what it drops of fresh text."""
+    """A line for each default rule and candidate: what it finds, what it drops of fresh text."""
     data = trained.examples
     langs = np.array(data.langs)
-    for rule in DEFAULT_SAFETY:
+    for rule in (*DEFAULT_SAFETY, *CANDIDATES):
         number = data.labels.index(rule.label)
         (lang,) = rule.lang
         known = ~np.isnan(data.targets[:, number]) & ~np.isnan(trained.held_out[:, number])
@@ -260,6 +260,10 @@ def rules(trained: Trained, folder: Path) -> Iterator[str]:
         )
 
 
+CANDIDATES = (
+    SafetyRule(label="pornography", threshold=0.9, lang=("en",)),
+    SafetyRule(label="gambling", threshold=0.97, lang=("en",)),
+)
 FRESH = {
     "en": ("en_news_2024_06", "en_literature", "en_math_tex"),
     "zh": ("zh_news_2022_2024", "zh_science_abstracts", "zh_tech_weekly_1_330"),

@@ -46,11 +46,13 @@ _START = (
     r"(?:(?:question|problem|exercise|例题?|习题|练习|题目|问题?|第\s*[0-9一二三四五六七八九十百]+\s*题)"
     r"\s*[0-9]{0,3}\s*[.:：、]|q\s*[0-9]{0,3}\s*[:：]|[0-9]{1,3}\s*[.、．])"
 )
-_ANSWER = r"(?:correct answer|final answer|answer|ans|答案|参考答案|正确答案|故选|答|a)\s*[:：]?"
+_ANSWER = (
+    r"(?:(?:(?:correct |final )?answer|ans|a|(?:参考|正确)?答案|答)\s*[.]?\s*[:：]|故选\s*[:：]?)"
+)
 _SOLUTION = r"(?:solution|explanation|proof|解析|分析|解答|解|详解)\s*[:：]"
 _LINE = re.compile(
-    rf"^\s*(?:(?P<start>{_START})|(?P<solution>{_SOLUTION})|(?P<answer>{_ANSWER}(?=[\s:：A-J]|$))"
-    r"|(?P<option>[(（]?[A-J][)）.、．:：]))\s*",
+    rf"^\s*(?:(?P<start>{_START})|(?P<solution>{_SOLUTION})|(?P<answer>{_ANSWER})"
+    r"|(?P<header>(?:options|choices|选项)\s*[:：]\s*$)|(?P<option>[(（]?[A-J][)）.、．]))\s*",
     re.IGNORECASE,
 )
 _OPTIONS_IN_LINE = re.compile(r"\s+[(（]?([B-J])[)）.、．]\s*")
@@ -76,7 +78,7 @@ def find(text: str) -> list[Exercise]:
             _finish(parts, found)
             parts = {"question": [], "options": [], "solution": [], "answer": []}
             where = "question"
-        elif kind == "option" and where in ("question", "options"):
+        elif kind in ("option", "header") and where in ("question", "options"):
             where = "options"
         elif kind in ("solution", "answer") and parts:
             where = kind
