@@ -1,4 +1,4 @@
-"""`skywright corpus`: build, status, waterfall, why, whatif, samples, export, gc."""
+"""`skywright corpus`: from raw pages to clean documents, and every question about them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from skywright.cli import classifier
 from skywright.cli.console import progress_bar, say, show_json, show_table
 from skywright.cli.shared import (
     Engine,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Clean documents from raw pages; every drop can say why.", no_args_is_help=True
 )
+app.add_typer(classifier.app, name="classifier")
 
 
 class Form(StrEnum):
@@ -272,6 +274,33 @@ def export(
     share = parse_share(sample) if sample else 1.0
     for path in write(step_folder(where, "corpus"), out, form.value, share):
         print(path)
+
+
+@app.command(epilog="Example: skywright corpus release recipes/laptop.yaml laptop-corpus")
+def release(
+    where: Place,
+    out: Annotated[Path, typer.Argument(help="The folder to write.")],
+    form: Annotated[
+        Form, typer.Option("--to", help="jsonl (zstd, field `text`) or parquet.")
+    ] = Form.jsonl,
+) -> None:
+    """Write the corpus with a data card and its lineage (given the recipe: parents and lists)."""
+    from skywright.corpus.release import release as write
+    from skywright.run import load_recipe
+
+    recipe = load_recipe(where) if where.is_file() else None
+    config = recipe.corpus if recipe else None
+    name = recipe.name if recipe else out.name
+    for path in write(step_folder(where, "corpus"), out, config, form.value, name):
+        print(path)
+
+
+@app.command(epilog="Example: skywright corpus card runs/laptop")
+def card(where: Place) -> None:
+    """Print the data card: counts by language, source, quality and licence; what was dropped."""
+    from skywright.corpus.card import card as write
+
+    print(write(step_folder(where, "corpus"), where.stem), end="")
 
 
 @app.command(epilog="Example: skywright corpus gc runs/laptop --remove")

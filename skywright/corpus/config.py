@@ -7,6 +7,10 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from skywright.config import ByteSize, Config
+from skywright.corpus.classify.config import ClassifyConfig
+from skywright.corpus.code.rules import CodeConfig
+from skywright.corpus.decontaminate.config import DecontaminateConfig
+from skywright.corpus.pii import PiiConfig
 
 Lang = Literal["en", "zh-Hans", "zh-Hant", "code", "other"]
 """Languages a document of the corpus can have."""
@@ -186,6 +190,10 @@ class CorpusConfig(Config):
     rules: RulesConfig = RulesConfig()
     duplicates: DuplicatesConfig = DuplicatesConfig()
     heldout: HeldoutConfig = HeldoutConfig()
+    code: CodeConfig = CodeConfig()
+    classify: ClassifyConfig = ClassifyConfig()
+    decontaminate: DecontaminateConfig = DecontaminateConfig()
+    pii: PiiConfig = PiiConfig()
     partitions: int = Field(default=8, ge=1, le=4096)
     sample: float = Field(default=1.0, gt=0, le=1)
     split_bytes: ByteSize | None = Field(default=None, ge=2**10)

@@ -34,16 +34,23 @@ def export(
     if out.exists():
         raise UserError(f"{out}: exists already; name a new folder")
     with atomic_folder(out) as temporary:
-        for path in files:
-            if form == "jsonl":
-                _write_lines(path, temporary / f"{path.stem}.jsonl.zst", share)
-            elif share < 1:
-                table = pq.read_table(path)
-                table = table.filter(in_sample(table["id"], share))
-                pq.write_table(table, temporary / path.name, compression="zstd")
-            else:
-                shutil.copyfile(path, temporary / path.name)
+        write_documents(folder, temporary, form, share)
     return sorted(out.iterdir())
+
+
+def write_documents(
+    folder: Path, target: Path, form: Literal["jsonl", "parquet"], share: float = 1.0
+) -> None:
+    """Write the documents files of a corpus, or a sample by id, into the folder `target`."""
+    for path in sorted((folder / "documents").glob("*.parquet")):
+        if form == "jsonl":
+            _write_lines(path, target / f"{path.stem}.jsonl.zst", share)
+        elif share < 1:
+            table = pq.read_table(path)
+            table = table.filter(in_sample(table["id"], share))
+            pq.write_table(table, target / path.name, compression="zstd")
+        else:
+            shutil.copyfile(path, target / path.name)
 
 
 def _write_lines(path: Path, target: Path, share: float) -> None:

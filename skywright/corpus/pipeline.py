@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skywright.config import Config
-from skywright.corpus import duplicates, ledger, measure, pages
+from skywright.corpus import duplicates, ledger, measure, pages, refine
 from skywright.corpus.config import CorpusConfig
 from skywright.corpus.edits.stage import EDIT, EditParams
 from skywright.corpus.joined import join, whole_tables
@@ -210,7 +210,8 @@ def _run(
             min_chars=config.edits.min_chars,
         ),
     )  # fmt: skip
-    kept = done["decide"].shards("kept")
+    done |= refine.judged(config, sources, documents, done["decide"].shards("kept"), runner)
+    kept = done["judge"].shards("kept")
     done["exact_duplicates"] = runner.exchange(duplicates.EXACT, kept, nothing, config.partitions)
     done["unique"] = runner.map(
         duplicates.UNIQUE, kept, nothing, {"dropped": done["exact_duplicates"].shards("dropped")}
@@ -232,6 +233,7 @@ def _run(
         join(unique, done["minhash"].shards("errors"), done["members"].shards("errors")),
         nothing, {"dropped": removed},
     )  # fmt: skip
+    done["redact"] = refine.redacted(config, sources, done, runner)
     errors = [name for name in ledger.ERROR_STEPS if name in done]
     traces = join(
         [_bare(shard) for shard in read.shards("records")],
@@ -240,10 +242,11 @@ def _run(
         done["signals"].shards("signals"),
         done["extract"].shards("dropped"),
         done["decide"].shards("dropped"),
+        done["judge"].shards("dropped"),
         *(done[name].shards("errors") for name in errors),
     )
     done["ledger"] = runner.map(
-        ledger.ENTRIES, traces, ledger.LedgerParams(drop_tables=2, error_tables=tuple(errors)),
+        ledger.ENTRIES, traces, ledger.LedgerParams(drop_tables=3, error_tables=tuple(errors)),
         {
             name: done[name].shards("dropped")
             for name in ("url_duplicates", "exact_duplicates", "near_duplicates")

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
 from skywright.corpus import ledger, measure
 from skywright.corpus.config import CorpusConfig
+from skywright.corpus.decontaminate import stage as decontaminate
 from skywright.corpus.rules import whatif
 from skywright.corpus.schemas import LEDGER_SCHEMA
 from skywright.corpus.waterfall import FILE as WATERFALL
@@ -29,6 +31,8 @@ from skywright.engine.runner import Output
 from skywright.engine.stage import Shard
 
 logger = logging.getLogger(__name__)
+
+DECONTAMINATION = "decontamination.json"
 
 
 @dataclass(frozen=True)
@@ -57,14 +61,17 @@ def publish(
 
     Raises `CorpusError` if a record has no ledger row, or if an id stands twice.
     """
-    _check_ids(done["final"])
-    documents = _place(done["final"].shards("documents"), out / "documents")
+    final = done["redact"]
+    _check_ids(final)
+    documents = _place(final.shards("documents"), out / "documents")
     signals = _place(done["signals"].shards("signals"), out / whatif.SIGNALS)
     _place(done["edit"].shards("signals"), out / whatif.EDITED)
-    _place(done["edit"].shards("edits"), out / "edits")
+    _place(done["edit"].shards("edits"), out / "edits", final.shards("edits"))
     _place(done["decide"].shards("tags"), out / "tags")
     if "user_signals" in done:
         _place(done["user_signals"].shards("signals"), out / whatif.USERS)
+    if "scores" in done:
+        _place(done["scores"].shards("scores"), out / "scores")
     write_json(out / whatif.IN_FORCE, in_force)
     tally = Tally()
     with (
@@ -80,17 +87,24 @@ def publish(
                 )
             tally.add(table)
             writer.write_table(table)
-    published = done["final"].rows("documents")
+    published = final.rows("documents")
     if tally.kept != published:
         raise CorpusError(f"the ledger keeps {tally.kept} records, {published} documents stand")
     counts = tally.as_json(_seconds(done), done["ledger"].read("samples").to_pylist())
     counts["tags"] = dict(sorted(Counter(done["decide"].read("tags")["rule"].to_pylist()).items()))
-    counts["edits"] = _edits(done["edit"])
+    made = pa.concat_tables([done["edit"].read("edits"), final.read("edits")])
+    counts["edits"] = _edits(made)
     counts["seconds_by_source"] = _seconds_by_source(done)
     for alarm in counts["alarms"]:
         logger.warning(alarm_sentence(alarm))
     counts["heldout"] = _heldout(done, sets, config, tally)
     counts["duplicates"] = _duplicates(done)
+    if "lookup" in done:
+        items = pq.read_table(done["lookup"].tasks[0].side["items"][0].path)
+        wanted = config.decontaminate
+        hits = done["lookup"].read("hits")
+        found = decontaminate.report(items, hits, wanted.action, wanted.threshold)
+        write_json(out / DECONTAMINATION, found)
     write_json(out / WATERFALL, counts)
     return CorpusResult(out, documents, signals, out / ledger.LEDGER, counts)
 
@@ -104,14 +118,18 @@ def _check_ids(final: Output) -> None:
         raise CorpusError("two documents have one id after exact copies were removed")
 
 
-def _place(shards: Sequence[Shard], folder: Path) -> tuple[Path, ...]:
-    """Publish a stage's tables under readable names (hard links where the disk allows them)."""
+def _place(shards: Sequence[Shard], folder: Path, later: Sequence[Shard] = ()) -> tuple[Path, ...]:
+    """Publish a stage's tables under readable names (hard links where the disk allows them).
+
+    The tables of a `later` stage over the same inputs stand beside them, their names end in "-2".
+    """
     folder.mkdir(parents=True, exist_ok=True)
     sweep_temporary(folder)
     placed = []
-    for shard in shards:
+    for shard, ending in [*((s, "") for s in shards), *((s, "-2") for s in later)]:
         name = re.sub(r"[^A-Za-z0-9_.-]+", "_", shard.key)[-80:]
-        path = folder / f"{name}-{xxhash.xxh3_64_hexdigest(shard.key.encode())[:8]}.parquet"
+        mark = xxhash.xxh3_64_hexdigest(shard.key.encode())[:8]
+        path = folder / f"{name}-{mark}{ending}.parquet"
         temporary = folder / f"{TEMPORARY}{uuid.uuid4().hex}"
         try:
             os.link(shard.path, temporary)
@@ -136,6 +154,9 @@ def _seconds(done: Mapping[str, Output]) -> dict[str, float]:
         "signals": ("signals",),
         "edits": ("edit",),
         "rules": ("user_signals", "decide"),
+        "code": ("code",),
+        "decontaminate": ("lookup",),
+        "safety": ("scores", "quality_edges", "judge"),
         "exact_duplicates": ("exact_duplicates", "unique"),
         "near_duplicates": ("minhash", "pairs", "members", "near_duplicates"),
     }
@@ -156,10 +177,9 @@ def _seconds_by_source(done: Mapping[str, Output]) -> dict[str, float]:
     return {source: round(seconds[source], 3) for source in sorted(seconds)}
 
 
-def _edits(output: Output) -> dict[str, dict[str, int]]:
+def _edits(table: pa.Table) -> dict[str, dict[str, int]]:
     """What each edit cut: documents, spans and characters."""
     found: dict[str, Counter[str]] = {}
-    table = output.read("edits")
     spans = pc.list_value_length(table["spans"])
     columns = (table["rule"], table["chars_removed"], spans)
     for rule, chars, n in zip(*(c.to_pylist() for c in columns), strict=True):

@@ -63,8 +63,8 @@ LEDGER_SCHEMA = pa.schema(
 extracted text."""
 
 STEPS = (
-    "read", "urls", "url_duplicates", "extract", "language", "signals", "heldout",
-    "edits", "rules", "exact_duplicates", "near_duplicates",
+    "read", "urls", "url_duplicates", "extract", "language", "signals", "heldout", "edits", "rules",
+    "code", "decontaminate", "safety", "exact_duplicates", "near_duplicates",
 )  # fmt: skip
 """Steps that drop records, in their order."""
 

@@ -1,0 +1,1 @@
+"""Learned scores: hashed linear models over mixed tokens; training, measuring, applying."""

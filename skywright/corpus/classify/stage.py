@@ -1,0 +1,125 @@
+"""The steps that score documents, and that cut the qualities into bins of equal size."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from skywright.config import Config
+from skywright.corpus import kernels
+from skywright.corpus.classify.evaluate import bins, equal_mass_edges
+from skywright.corpus.classify.kernels import VERSION
+from skywright.corpus.classify.model import find, load_model, parse
+from skywright.corpus.schemas import ID
+from skywright.engine.stage import GatherStage, MapStage, Tables
+
+SCORE_SCHEMA = pa.schema(
+    [("record", pa.string()), ("id", ID), ("source", pa.string()), ("lang", pa.string()),
+     ("label", pa.string()), ("score", pa.float32())]
+)  # fmt: skip
+"""One row a document and label: `quality`, and the labels of the safety models."""
+MODEL_SCHEMA = pa.schema([("sha256", pa.string()), ("data", pa.binary())])
+BIN_SCHEMA = pa.schema([("lang", pa.string()), ("edges", pa.list_(pa.float64()))])
+
+QUALITY = "quality"
+_REFERENCE = "reference_"
+
+
+class ScoreParams(Config):
+    """The sources that are scored. The models themselves are a side input."""
+
+    sources: tuple[str, ...]
+
+
+class BinParams(Config):
+    """How many bins."""
+
+    bins: int
+
+
+def model_table(names: Sequence[str]) -> pa.Table:
+    """The files of models, by checksum: what scores depend on, wherever the files stand.
+
+    Raises UserError for a model that there is not, or that cannot be read.
+    """
+    rows = []
+    for name in names:
+        load_model(find(name))
+        data = find(name).read_bytes()
+        rows.append({"sha256": hashlib.sha256(data).hexdigest(), "data": data})
+    return pa.Table.from_pylist(rows, schema=MODEL_SCHEMA)
+
+
+def language_group(lang: str) -> str:
+    """en, zh, or "" for a language without models."""
+    return {"en": "en", "zh-Hans": "zh", "zh-Hant": "zh"}.get(lang, "")
+
+
+def score(table: pa.Table, params: Config, side: Tables) -> Tables:
+    """Scores of the documents of languages that have models, label by label."""
+    params = cast(ScoreParams, params)
+    table = table.filter(
+        pc.and_(
+            pc.is_in(table["lang"], pa.array(["en", "zh-Hans", "zh-Hant"])),
+            pc.is_in(table["source"], pa.array(params.sources, pa.string())),
+        )
+    )
+    groups = np.array([language_group(lang) for lang in table["lang"].to_pylist()], dtype=object)
+    names = ["record", "id", "source", "lang"]
+    parts = [SCORE_SCHEMA.empty_table()]
+    for data in side["models"]["data"].to_pylist():
+        model = parse(data)
+        scores = model.scores(table["text"])
+        for number, label in enumerate(model.labels):
+            rows = np.arange(len(groups))
+            name = label
+            if label.startswith(_REFERENCE):
+                rows = np.flatnonzero(groups == label.removeprefix(_REFERENCE))
+                name = QUALITY
+            part = table.select(names).take(pa.array(rows))
+            part = part.append_column("label", pa.repeat(pa.scalar(name), len(rows)))
+            values = pa.array(scores[rows, number].astype(np.float32))
+            parts.append(part.append_column("score", values).cast(SCORE_SCHEMA))
+    found = pa.concat_tables(parts)
+    return {"scores": found.sort_by([("record", "ascending"), ("label", "ascending")])}
+
+
+SCORES = MapStage(
+    "scores", f"1 {VERSION} {kernels.TOKENS_VERSION}", score, {"scores": SCORE_SCHEMA},
+    batch_rows=512,
+)  # fmt: skip
+
+
+def edges(tables: Tables, params: Config) -> Tables:
+    """Edges between the bins of each language group, over the scores of the whole corpus."""
+    scores = tables["scores"]
+    scores = scores.filter(pc.equal(scores["label"], QUALITY))
+    groups = np.array([language_group(lang) for lang in scores["lang"].to_pylist()], dtype=object)
+    values = scores["score"].to_numpy().astype(float)
+    rows = [
+        {
+            "lang": group,
+            "edges": equal_mass_edges(values[groups == group], cast(BinParams, params).bins),
+        }
+        for group in ("en", "zh")
+        if (groups == group).any()
+    ]
+    return {"edges": pa.Table.from_pylist(rows, schema=BIN_SCHEMA)}
+
+
+EDGES = GatherStage("quality_edges", "1", edges, {"edges": BIN_SCHEMA})
+
+
+def bins_of(scores: pa.Table, edge_table: pa.Table) -> dict[bytes, tuple[float, int]]:
+    """Quality and bin by document id."""
+    by_group = {row["lang"]: row["edges"] for row in edge_table.to_pylist()}
+    found = {}
+    for row in scores.filter(pc.equal(scores["label"], QUALITY)).to_pylist():
+        edge = by_group[language_group(row["lang"])]
+        found[row["id"]] = (row["score"], int(bins(np.array([row["score"]]), edge)[0]))
+    return found

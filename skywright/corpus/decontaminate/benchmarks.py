@@ -1,0 +1,68 @@
+"""The items of benchmarks: from JSON lines, or from an evaluation set's folder."""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+from skywright.corpus.decontaminate.config import BenchmarkConfig
+from skywright.corpus.decontaminate.index import Item
+from skywright.errors import UserError
+
+
+def read_items(benchmarks: Sequence[BenchmarkConfig]) -> list[Item]:
+    """All items, benchmark by benchmark. Raises UserError naming file, line and field."""
+    return [item for config in benchmarks for item in _items(config)]
+
+
+def _items(config: BenchmarkConfig) -> Iterator[Item]:
+    place = Path(config.path)
+    if (place / "docs.jsonl.zst").is_file():
+        for _, row, where in _rows([place / "docs.jsonl.zst"]):
+            yield Item(config.name, str(row["id"]), _text(row, ("text",), where))
+        return
+    paths = [Path(name) for name in sorted(glob.glob(config.path, recursive=True))]
+    if not paths:
+        raise UserError(f"benchmark {config.name!r}: no file at {config.path}; check the path")
+    for name, row, where in _rows(paths):
+        identity = name if config.id is None else _text(row, (config.id,), where)
+        question = _text(row, config.question, where)
+        yield Item(config.name, identity, question, _text(row, config.answer, where))
+
+
+def _text(row: dict[str, Any], fields: Sequence[str], where: str) -> str:
+    parts: list[str] = []
+    for field in fields:
+        if field not in row:
+            known = ", ".join(sorted(row)[:12])
+            raise UserError(f"{where}: no field {field!r}; it has {known}: name those to look for")
+        value = row[field]
+        parts += map(str, value) if isinstance(value, list) else [str(value)]
+    return " ".join(parts)
+
+
+def _rows(paths: Sequence[Path]) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """(name, row, where) of every line."""
+    for path in paths:
+        with open(path, "rb") as raw:
+            data: Any = raw
+            if path.suffix == ".gz":
+                data = gzip.GzipFile(fileobj=raw)
+            elif path.suffix == ".zst":
+                data = zstandard.ZstdDecompressor().stream_reader(raw)
+            for number, line in enumerate(io.TextIOWrapper(data, encoding="utf-8"), 1):
+                where = f"{path}, line {number}"
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    raise UserError(f"{where}: is no JSON; repair or remove the line") from None
+                if not isinstance(row, dict):
+                    raise UserError(f"{where}: is no JSON object; repair or remove the line")
+                yield f"{path.name}:{number}", row, where

@@ -1,0 +1,1 @@
+"""Sources with a form of their own: parallel text, questions with answers."""
