@@ -21,27 +21,15 @@ from skywright.evaluate.protocols import Protocol
 from skywright.evaluate.score import score, score_prepared
 from skywright.evaluate.store import SCORES
 from skywright.tokenizer import Tokenizer
+from tests.evaluate.naive import NaiveLoop, NaiveLoss
 from tests.evaluate.tiny import TEXTS, make, write_llama
 
 LONG = Protocol(max_context_tokens=4096)
 
 
-def naive_nll(folder: Path, text: str) -> tuple[float, float, int]:
-    """Loss of one document by transformers alone: start token, all tokens, one window."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    start = tokenizer.bos_token_id
-    start = tokenizer.eos_token_id if start is None else start
-    window = torch.tensor([[start, *ids]])
-    with torch.no_grad():
-        logits = model(input_ids=window).logits[0, :-1].double()
-    losses = -logits.log_softmax(-1).gather(-1, window[0, 1:, None])[:, 0]
-    return float(losses.sum()), float(losses[0]), len(ids)
-
-
-def reference_rows(folder: Path, texts: tuple[str, ...]) -> dict[str, tuple[float, float, int]]:
-    return {d.id: naive_nll(folder, d.text) for d in make(texts).documents}
+def reference_rows(folder: Path, texts: tuple[str, ...]) -> dict[str, NaiveLoss]:
+    loop = NaiveLoop(folder)
+    return {d.id: loop.loss(d.text) for d in make(texts).documents}
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 64, 4096])
@@ -100,7 +88,9 @@ def test_eos_starts_a_document_where_there_is_no_bos(tmp_path: Path, tokenizer: 
     backend = HFBackend(folder)
     assert backend.start_token_id == tokenizer.eos_id
     table = score(backend, make(TEXTS[:1]), LONG, tokenizer)
-    assert table["nll_nats"][0].as_py() == pytest.approx(naive_nll(folder, TEXTS[0])[0], rel=1e-4)
+    assert table["nll_nats"][0].as_py() == pytest.approx(
+        NaiveLoop(folder).loss(TEXTS[0]).nats, rel=1e-4
+    )
 
 
 def test_scaled_and_capped_logits_are_scored_as_the_model_gives_them(

@@ -9,7 +9,6 @@ the standard error of a share of 95 % in 2,000 simulations is 0.5 points.
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy as np
 from skywright.evaluate.compare.early import FIRST_LOOK, PLANNED_DOCUMENTS, ROUND_DOCUMENTS
 from skywright.statistics import interval_coverage, random_order, sequence_coverage
 from skywright.statistics.sequential import ratio_bounds
-from tests.statistics.samples import Sample, real, simulated
+from tests.statistics.samples import Sample, as_one, real, simulated
 
 DRAWS = 300
 COLUMNS = (
@@ -28,17 +27,13 @@ COLUMNS = (
 FOUR = ("code", "en_wiki", "zh_poetry", "zh_wiki")
 
 
-def as_one(sample: Sample) -> Sample:
-    """All documents in one domain."""
-    return replace(sample, domains=np.full(len(sample.domains), "all"))
-
-
 def cases() -> list[tuple[str, Sample, int]]:
     """Name, population, and units drawn in each of its domains."""
     generated = {s: simulated(documents=400, domains=1, sigma=s) for s in (0.5, 0.8, 1.0)}
     return [
         ("real 4 domains, bytes", real().of(*FOUR), 25),
         ("real 4 domains, reference tokens", real("reference_tokens").of(*FOUR), 25),
+        ("real 4 domains, bytes", real().of(*FOUR), 100),
         ("real 11 domains", real(), 10),
         ("real, all domains as one", as_one(real()), 30),
         ("real, all domains as one", as_one(real()), 100),

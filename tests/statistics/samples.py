@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,11 @@ class Sample:
         kept = np.isin(self.domains, domains)
         models = {name: losses[kept] for name, losses in self.models.items()}
         return Sample(models, self.sizes[kept], self.domains[kept])
+
+
+def as_one(sample: Sample) -> Sample:
+    """All documents in one domain."""
+    return replace(sample, domains=np.full(len(sample.domains), "all"))
 
 
 def real(size: str = "bytes") -> Sample:

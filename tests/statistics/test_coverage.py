@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from skywright.statistics import Coverage, interval_coverage, sequence_coverage, sequential
-from tests.statistics.samples import Sample, real, simulated
+from tests.statistics.samples import Sample, as_one, real, simulated
 
 POINTWISE = (
     "micro, t",
@@ -39,9 +39,9 @@ def shares(sample: Sample, units: int, simulations: int, draws: int = 300) -> di
 @pytest.mark.parametrize("size", ["bytes", "reference_tokens"])
 def test_intervals_from_real_losses_cover(size: str) -> None:
     found = shares(real(size).of(*REAL_DOMAINS), units=25, simulations=200)
-    # With so few units they cover 92.3 % and more (docs/statistics.md); three standard deviations
+    # With so few units they cover 91.0 % and more (docs/statistics.md); three standard deviations
     # of 200 simulations below that.
-    assert all(found[name] >= 0.867 for name in (*POINTWISE, *SIMULTANEOUS))
+    assert all(found[name] >= 0.849 for name in (*POINTWISE, *SIMULTANEOUS))
     assert set(found) == {*POINTWISE, *SIMULTANEOUS}
 
 
@@ -83,12 +83,16 @@ def test_one_model_has_no_differences_to_cover() -> None:
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-    "sample",
-    [real("bytes").of(*REAL_DOMAINS), real("reference_tokens").of(*REAL_DOMAINS)],
-    ids=["bytes", "reference tokens"],
+    ("sample", "units"),
+    [
+        (as_one(real("bytes")), 100),
+        (as_one(real("reference_tokens")), 100),
+        (real("bytes").of(*REAL_DOMAINS), 100),
+    ],
+    ids=["bytes", "reference tokens", "four domains"],
 )
-def test_real_losses_cover_within_two_points_at_100_clusters(sample: Sample) -> None:
-    found = shares(sample, units=25, simulations=2000)
+def test_real_losses_cover_within_two_points_at_100_clusters(sample: Sample, units: int) -> None:
+    found = shares(sample, units=units, simulations=2000)
     assert all(0.93 <= found[name] <= 0.97 for name in POINTWISE), found
     # 95 % less two standard deviations of 2,000 simulations.
     assert all(found[name] >= 0.94 for name in SIMULTANEOUS), found
