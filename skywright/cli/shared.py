@@ -60,7 +60,7 @@ def run_steps(
     recipe: Path,
     overrides: Sequence[str] | None,
     workdir: Path | None,
-    engine: EngineConfig,
+    engine: Engine | EngineConfig,
     as_json: bool,
     only: str | None = None,
     start: str | None = None,
@@ -72,6 +72,7 @@ def run_steps(
     from skywright.run import load_recipe, plan_steps, run_recipe
 
     loaded = load_recipe(recipe, overrides or (), workdir)
+    config = engine_config(engine) if isinstance(engine, Engine) else engine
     if dry_run:
         rows = plan_steps(loaded, only, start)
         if as_json:
@@ -86,7 +87,7 @@ def run_steps(
         progress_bar(quiet=as_json or not world.is_first) as progress,
     ):
         results = []
-        for result in run_recipe(loaded, only, start, engine, progress, world, wait):
+        for result in run_recipe(loaded, only, start, config, progress, world, wait):
             results.append(result)
             if not as_json:
                 how = "already done" if result.skipped else f"done in {result.seconds:.0f} s"

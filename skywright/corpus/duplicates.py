@@ -56,7 +56,10 @@ def without_copies(table: pa.Table, params: Config, side: Tables) -> Tables:
     return {"unique": table.filter(pc.invert(gone))}
 
 
-UNIQUE = MapStage("unique", "1", without_copies, {"unique": KEPT_SCHEMA}, read_whole, rowwise=False)
+UNIQUE = MapStage(
+    "unique", "1", without_copies, {"unique": KEPT_SCHEMA}, read_whole, rowwise=False,
+    narrow="record",
+)  # fmt: skip
 
 # ---------------------------------------------------------------- near copies: proposals
 

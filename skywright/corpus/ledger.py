@@ -175,7 +175,7 @@ def _read_all(shard: Shard, params: Config) -> Iterator[pa.Table]:
 
 ENTRIES = MapStage(
     "ledger", "2", entries, {"ledger": LEDGER_SCHEMA, "samples": SAMPLE_SCHEMA}, _read_all,
-    rowwise=False,
+    rowwise=False, narrow="record",
 )  # fmt: skip
 
 # ---------------------------------------------------------------- asking it

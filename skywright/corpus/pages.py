@@ -201,8 +201,9 @@ def survivors(table: pa.Table, params: Config, side: Tables) -> Tables:
 
 
 SURVIVORS = MapStage(
-    "survivors", "1", survivors, {"survivors": SURVIVOR_SCHEMA}, read_whole, rowwise=False
-)
+    "survivors", "1", survivors, {"survivors": SURVIVOR_SCHEMA}, read_whole, rowwise=False,
+    narrow="record",
+)  # fmt: skip
 
 
 # ---------------------------------------------------------------- extraction

@@ -56,7 +56,9 @@ def finish(table: pa.Table, params: Config, side: Tables) -> Tables:
     return {"documents": table.filter(pc.invert(gone)).sort_by("record")}
 
 
-FINAL = MapStage("final", "1", finish, {"documents": FINAL_SCHEMA}, read_final, rowwise=False)
+FINAL = MapStage(
+    "final", "1", finish, {"documents": FINAL_SCHEMA}, read_final, rowwise=False, narrow="record"
+)
 
 
 # ---------------------------------------------------------------- the pipeline

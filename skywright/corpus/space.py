@@ -22,7 +22,7 @@ STAGE_RATIOS = {"warc": 1.0, "html": 1.0, "jsonl": 4.0, "parquet": 4.0}
 PLAIN_FACTOR = 0.35
 """Bytes of all stages by byte of packed input, on the high side of what was measured (WARC 0.7 and
 1.0; lists of texts 2.2 to 4.1, of very short ones up to 9.6: docs/corpus-cluster.md, "Disk"). An
-input that is not packed counts for `PLAIN_FACTOR` of its bytes, which is what gzip makes of text."""
+input that is not packed counts for `PLAIN_FACTOR` of its bytes, as gzip makes of text."""
 
 
 def stage_bytes(sources: Sequence[Shard], share: float = 1.0) -> int:

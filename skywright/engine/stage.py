@@ -91,7 +91,9 @@ class MapStage:
     `rowwise` promises that an output row depends on its own input row and on `side` alone. Then
     the input is cut into batches of `batch_rows`, every batch has a unique string column
     `record`, and a record that raises, kills or hangs the worker is left out of the outputs and
-    reported in the extra table "errors". Otherwise the function sees the whole shard at once.
+    reported in the extra table "errors". Otherwise the function sees the whole shard at once; and
+    with `narrow` it sees of each side table only the rows whose column of that name holds a value
+    of the shard's, so that a side table may be larger than memory.
     """
 
     name: str
@@ -102,6 +104,7 @@ class MapStage:
     batch_rows: int = 256
     rowwise: bool = True
     libraries: tuple[str, ...] = ()
+    narrow: str | None = None
 
     def tables(self) -> Mapping[str, pa.Schema]:
         """All tables a task writes, "errors" among them when the stage is rowwise."""

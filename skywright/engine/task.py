@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -197,6 +198,32 @@ def _read_side(paths: tuple[str, ...]) -> pa.Table:
     return pa.concat_tables(tables).combine_chunks()
 
 
+def narrowed_side_tables(task: Task, column: str, values: pa.ChunkedArray) -> Tables:
+    """The rows of a task's side tables whose `column` holds one of `values`, a row group at a time.
+
+    Row groups whose smallest and largest value lie outside those of `values` are not read: of
+    tables that are sorted by the column a task reads about its share.
+    """
+    wanted = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
+    ends = pc.min_max(wanted).as_py()
+    found = {}
+    for name, shards in task.side.items():
+        parts: list[pa.Table] = []
+        for shard in shards:
+            with fsspec.open(shard.path, "rb") as stream, pq.ParquetFile(stream) as file:
+                parts.append(file.schema_arrow.empty_table())
+                at = file.schema_arrow.names.index(column)
+                for group in range(file.num_row_groups):
+                    told = file.metadata.row_group(group).column(at).statistics
+                    known = told is not None and told.has_min_max and ends["min"] is not None
+                    if known and (told.max < ends["min"] or told.min > ends["max"]):
+                        continue
+                    rows = file.read_row_group(group)
+                    parts.append(rows.filter(pc.is_in(rows[column], value_set=wanted)))
+        found[name] = pa.concat_tables(parts).combine_chunks()
+    return found
+
+
 def side_tables(task: Task) -> Tables:
     """The broadcast tables of a task, kept in memory between tasks of one worker."""
     return {
@@ -264,7 +291,8 @@ def checked(stage: Stage, schemas: Mapping[str, pa.Schema], tables: Tables) -> T
 
 def _results(task: Task, scratch: Path, heartbeat: Heartbeat) -> Iterator[Tables]:
     stage = task.stage
-    side = side_tables(task)
+    narrow = isinstance(stage, MapStage) and stage.narrow
+    side = {} if narrow else side_tables(task)
     if isinstance(stage, MapStage) and stage.rowwise:
         for index, batch in enumerate(batches(task)):
             heartbeat(index)
@@ -272,6 +300,8 @@ def _results(task: Task, scratch: Path, heartbeat: Heartbeat) -> Iterator[Tables
     elif isinstance(stage, MapStage):
         (shard,) = task.inputs[""]
         whole = pa.concat_tables(list(stage.reader(shard, task.params)))
+        if narrow:
+            side = narrowed_side_tables(task, narrow, whole[narrow])
         yield checked(stage, stage.outputs, stage.function(whole, task.params, side))
     elif isinstance(stage, ExchangeStage):
         for tables in exchange.reduced(task, side, scratch):

@@ -109,3 +109,13 @@ def slow(batch: pa.Table, params: Config, side: Tables) -> Tables:
 
 
 SLOW = MapStage("slow", "1", slow, {"rows": ROWS}, batch_rows=1)
+
+
+def marked(table: pa.Table, params: Config, side: Tables) -> Tables:
+    """The rows that the side table names, and how many rows of it were given."""
+    given = pa.repeat(pa.scalar(side["marks"].num_rows), table.num_rows)
+    inside = pc.is_in(table["record"], value_set=side["marks"]["record"].combine_chunks())
+    return {"rows": table.set_column(1, "value", given).filter(inside)}
+
+
+MARKED = MapStage("marked", "1", marked, {"rows": ROWS}, rowwise=False, narrow="record")

@@ -23,7 +23,7 @@ from skywright.engine.settings import EngineConfig
 from skywright.engine.stage import file_shard
 from skywright.engine.task import TaskError
 from skywright.errors import UserError
-from tests.engine.stages import ADD, COUNT, MISBEHAVE, TOTAL, Params, write_shards
+from tests.engine.stages import ADD, COUNT, MARKED, MISBEHAVE, TOTAL, Params, write_shards
 
 
 def hashes(root: Path) -> dict[str, str]:
@@ -130,6 +130,15 @@ def test_records_that_kill_or_hang_a_worker_are_found_and_the_verdict_is_replaye
     with Runner(tmp_path / "out", executor="inline") as runner:
         runner.map(MISBEHAVE, shards, Params())
     assert hashes(tmp_path / "out") == before
+
+
+def test_a_narrowed_side_table_gives_a_task_the_rows_that_name_its_records(tmp_path: Path) -> None:
+    shards = write_shards(tmp_path / "data", [[1, 2, 3], [4], []])
+    marks = write_shards(tmp_path / "marks", [[1], [5] * 3, [7]])  # 0:0, 1:0 to 1:2, 2:0
+    with Runner(tmp_path / "out", executor="inline") as runner:
+        out = runner.map(MARKED, shards, Params(), {"marks": marks})
+    rows = out.read("rows").to_pylist()
+    assert rows == [{"record": "0:0", "value": 1}, {"record": "1:0", "value": 1}]
 
 
 def test_a_missing_input_is_named(tmp_path: Path) -> None:
