@@ -86,6 +86,8 @@ _ACCENTED = re.compile(r"\s*(?:\{\s*(\\[ij]|[^\W\d_])?\s*\}|(\\[ij]\b ?|[^\W\d_]
 _ARGUMENT = re.compile(r"\s*(?:\[[^\]]{0,500}\])?\s*\{")
 _OPTIONAL = re.compile(r"\s*\[[^\[\]]{0,500}\]")
 _LABEL = re.compile(r"\\label\s*\{[^{}]*\}\s?|(?<!\\)%[^\n]*\n?")
+_DEFINITION = re.compile(r"[^\n{]{0,200}(?:\{|(?=\n))")  # up to its body, or of \let, its line
+_EMPTY = re.compile(r"\s\((?:[\s,;]|and)*\)")  # what references leave behind
 _TITLE = re.compile(r"\\title\s*(?:\[[^\]]{0,500}\])?\s*\{")
 
 
@@ -135,7 +137,7 @@ class _Reading:
             elif end:
                 out.append("\n\n")
             elif command:
-                at = self._command(command, at)
+                at = self._command(command, found.start(), at)
             elif escaped:
                 at = self._escaped(escaped, found.start(), at)
             elif comment:
@@ -177,14 +179,12 @@ class _Reading:
         found = _OPTIONAL.match(self._source, at)
         return found.end() if found else at
 
-    def _command(self, name: str, at: int) -> int:
+    def _command(self, name: str, start: int, at: int) -> int:
         if name in _SILENT:
-            for _ in range(_SILENT[name]):
-                begun = _ARGUMENT.match(self._source, at)
-                if not begun:
-                    return self._behind_optional(at)
-                at = self._ends.get(begun.end() - 1, begun.end() - 1) + 1
-            return at
+            at = self._silent(name, at)
+            # A line of its own goes with its end, which would else make an empty line.
+            alone = self._source[start - 1 : start].isspace()
+            return at + 1 if alone and self._source[at : at + 1] == "\n" else at
         if name in _TITLES:
             begun = _ARGUMENT.match(self._source, at)
             end = self._ends.get(begun.end() - 1) if begun else None
@@ -195,9 +195,11 @@ class _Reading:
                 return end + 1
             return at
         if name in ("def", "gdef", "let"):
-            end_of_line = self._source.find("\n", at)
-            brace = self._source.find("{", at, end_of_line if end_of_line >= 0 else None)
-            return self._ends.get(brace, brace) + 1 if brace >= 0 else max(end_of_line, at)
+            found = _DEFINITION.match(self._source, at)
+            if not found:
+                return at
+            brace = found.end() - 1
+            return self._ends.get(brace, brace) + 1 if found.group().endswith("{") else found.end()
         if name in _ACCENTS and len(name) == 1:
             return self._accent(name, at)
         self._out.append(_SYMBOLS.get(name, ""))
@@ -212,6 +214,14 @@ class _Reading:
         if after == at and self._source[at : at + 1] == " ":
             return at + 1 if name not in _SYMBOLS else at  # TeX swallows the space too
         return after
+
+    def _silent(self, name: str, at: int) -> int:
+        for _ in range(_SILENT[name]):
+            begun = _ARGUMENT.match(self._source, at)
+            if not begun:
+                return self._behind_optional(at)
+            at = self._ends.get(begun.end() - 1, begun.end() - 1) + 1
+        return at
 
     def _escaped(self, character: str, start: int, at: int) -> int:
         if character in "([":
@@ -269,7 +279,7 @@ def _is_blank_line(source: str, comment: re.Match[str]) -> bool:
 
 def _paragraphs(text: str) -> str:
     """Lines joined to paragraphs, which stand apart by empty lines."""
-    text = re.sub(r"[ \t]*\n[ \t]*", "\n", text)
+    text = re.sub(r"[ \t]*\n[ \t]*", "\n", _EMPTY.sub("", text))
     paragraphs = (re.sub(r"[ \t\n]+", " ", part).strip() for part in re.split(r"\n{2,}", text))
     joined = "\n\n".join(part for part in paragraphs if part.strip("- \v"))
     return joined.replace("\v", "\n")

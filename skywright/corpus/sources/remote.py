@@ -172,6 +172,7 @@ class FsspecTransport:
             self._fs, self._path = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
             raise UserError(f"{url}: cannot be opened ({error})") from None
+        self.url: str = self._fs.unstrip_protocol(self._path)
 
     def stat(self) -> Stat:
         with _fsspec_errors(self._url):
@@ -192,7 +193,7 @@ class FsspecTransport:
     def files(self) -> Iterator[str]:
         """The objects below this path, or those that it stands for as a pattern."""
         with _fsspec_errors(self._url):
-            if "*" in self._path or "?" in self._path:
+            if any(mark in self._path for mark in "*?["):
                 found = self._fs.glob(self._path)
             elif self._fs.isfile(self._path):
                 found = [self._path]

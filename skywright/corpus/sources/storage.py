@@ -87,8 +87,9 @@ def found(path: str, source: str) -> tuple[str, list[str]]:
 
 
 def _remote(path: str) -> tuple[str, list[str]]:
-    files = list(FsspecTransport(path).files())
-    path = path.rstrip("/")
+    transport = FsspecTransport(path)
+    files = list(transport.files())
+    path = transport.url.rstrip("/")  # as the file system writes it, which is how files are named
     if glob.has_magic(path):
         fixed = path[: min(path.index(mark) for mark in "*?[" if mark in path)]
         return fixed.rpartition("/")[0], files

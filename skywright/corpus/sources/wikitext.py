@@ -74,9 +74,9 @@ _WORDS: dict[str, int] = {"lang": 2, "nowrap": 1, "nobr": 1, "tsl": 3, "le": 1, 
 _HANS = ("zh-hans", "zh-cn", "zh-sg", "zh-my", "zh")
 _HANT = ("zh-hant", "zh-tw", "zh-hk", "zh-mo", "zh")
 _FLAGS = re.compile(r"\s*([ATRDHN+;\- ]*|zh(?:-[a-z]+)?(?:;zh(?:-[a-z]+)?)*)\s*$")
-_RULE = re.compile(r"(?:[^;]*?=>)?\s*(zh(?:-[a-z]+)?)\s*:")
-_HEADING = re.compile(r"(={1,6})\s*(.+?)\s*\1\s*$")
-_LINK = re.compile(r"\[(?:https?:|ftp:)?//[^\s\]]*[ \t]*([^\]\n]*)\]")
+_RULE = re.compile(r"\s*(zh(?:-[a-z]{1,8})?)\s*:")
+# Bounded, so that brackets without an end cost no more than a look each.
+_LINK = re.compile(r"\[(?:https?:|ftp:)?//[^\s\]]{0,2000}+[ \t]{0,9}+([^\]\n]{0,500}+)\]")
 
 
 def plain_text(wikitext: str) -> str:
@@ -210,20 +210,23 @@ class _Flat:
     def _variant(self, parts: list[str]) -> str:
         text = "".join(parts)
         flags, bar, rest = text.partition("|")
-        if bar and _FLAGS.match(flags):
+        if bar and len(flags) < 40 and _FLAGS.match(flags):
             if set(flags) & set("HT-D") and not flags.strip().startswith("zh"):
                 return ""
             text = rest
             if "R" in flags:
                 return text
-        found = list(_RULE.finditer(text))
-        if not found:
+        forms: dict[str, str] = {}
+        last = ""
+        for part in text.split(";"):
+            rule = _RULE.match(part.rpartition("=>")[2])
+            if rule:
+                last = rule.group(1)
+                forms[last] = part.rpartition("=>")[2][rule.end() :].strip()
+            elif last and part.strip():  # a semicolon inside a form
+                forms[last] += ";" + part
+        if not forms:
             return text
-        ends = [*(rule.start() for rule in found[1:]), len(text)]
-        forms = {
-            rule.group(1): text[rule.end() : end].strip().rstrip(";").strip()
-            for rule, end in zip(found, ends, strict=True)
-        }
         return next((forms[v] for v in self._variants if v in forms), next(iter(forms.values())))
 
 
@@ -235,11 +238,11 @@ def _lines(text: str) -> str:
     headings: list[tuple[int, str]] = []  # those that wait for a text below them
     for line in text.split("\n"):
         line = line.strip()
-        heading = _HEADING.match(line)
-        if heading:
-            level = len(heading.group(1))
+        title = line.strip("=")
+        level = min(len(line) - len(line.lstrip("=")), len(line) - len(line.rstrip("=")))
+        if title.strip() and level:
             headings = [item for item in headings if item[0] < level]
-            headings.append((level, heading.group(2)))
+            headings.append((level, title.strip()))
             continue
         line = line.lstrip("*#:;").strip()
         if not line.strip("-|"):
