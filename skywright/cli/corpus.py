@@ -1,4 +1,4 @@
-"""`skywright corpus`: build, status, waterfall, why, export."""
+"""`skywright corpus`: build, status, waterfall, why, remove, export."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from skywright.cli.console import say, show_json, show_table
+from skywright.cli.console import progress_bar, say, show_json, show_table
 from skywright.cli.shared import (
     Engine,
     EngineOption,
@@ -88,6 +88,49 @@ def why(
         say(f"{query} is not in the ledger; the nearest addresses of its host:")
     for row in rows:
         print(row["sentence"])
+
+
+@app.command(epilog="Example: skywright corpus remove runs/laptop --domains asked.txt --yes")
+def remove(
+    where: Annotated[Path, typer.Argument(help="A recipe or a run's folder.", metavar="RUN")],
+    urls: Annotated[
+        Path | None, typer.Option("--urls", help="A file of addresses, one a line.")
+    ] = None,
+    domains: Annotated[
+        Path | None, typer.Option("--domains", help="A file of domains or hosts, one a line.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Kept with the request.")] = "",
+    copies: Annotated[
+        bool, typer.Option("--copies", help="Also documents with the same text elsewhere.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what.")] = False,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Delete older outputs and stage tables afterwards.")
+    ] = False,
+    engine: EngineOption = Engine.processes,
+    as_json: Json = False,
+) -> None:
+    """Take pages down: out of the corpus and its token shards, and never back in."""
+    from datetime import UTC, datetime
+
+    from skywright.corpus.remove import requests
+    from skywright.run import load_recipe, takedown
+
+    recipe = load_recipe(where if where.is_file() else where / "recipe.resolved.yaml")
+    entries = requests(urls, domains, datetime.now(UTC).date().isoformat(), reason)
+    deleted: list[Path] = []
+    if yes:
+        with progress_bar(quiet=as_json) as progress:
+            found, _ = takedown.take_down(recipe, entries, copies, engine.value, progress)
+        deleted = takedown.purge(recipe) if purge else []
+    else:
+        found = takedown.look(recipe, entries)
+    if as_json:
+        show_json(takedown.as_json(found, yes, deleted))
+        return
+    show_table(found.documents, ["url", "source", "lang", "file"])
+    for line in takedown.sentences(found, yes, copies, deleted):
+        say(line)
 
 
 @app.command(epilog="Example: skywright corpus export runs/laptop corpus-release")

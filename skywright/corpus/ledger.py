@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from skywright.config import Config
 from skywright.corpus import joined
-from skywright.corpus.schemas import LEDGER_SCHEMA
+from skywright.corpus.schemas import LEDGER_SCHEMA, TAKEDOWN
 from skywright.corpus.urls import normalise
 from skywright.engine.stage import MapStage, Shard, Tables
 from skywright.errors import UserError
@@ -86,6 +86,7 @@ def entries(table: pa.Table, params: Config, side: Tables) -> Tables:
     """Ledger rows of a shard, in the order of the file, and up to 20 examples of each rule."""
     rows: dict[str, dict[str, Any]] = {}
     excerpts: dict[str, str] = {}
+    taken: list[dict[str, Any]] = []
     first_error = _DOCUMENTS + 1 + int(getattr(params, "drop_tables", 0))
     shard = table["shard"][0].as_py() if table.num_rows else ""
     for row in table.to_pylist():
@@ -98,6 +99,8 @@ def entries(table: pa.Table, params: Config, side: Tables) -> Tables:
         elif part == _DOCUMENTS:
             excerpts[record] = excerpt
             rows[record] |= {"lang": row["lang"], "chars": row["chars"]}
+        elif row["step"] == TAKEDOWN:
+            taken.append(row)
         else:
             step = ERROR_STEPS[part - first_error] if part >= first_error else row["step"]
             _drop(rows[record], row | {"step": step, "rule": row["rule"] or row["error"]})
@@ -105,6 +108,10 @@ def entries(table: pa.Table, params: Config, side: Tables) -> Tables:
         ours = side[name].filter(pc.is_in(side[name]["record"], value_set=table["record"]
                                           .combine_chunks()))  # fmt: skip
         for row in ours.to_pylist():
+            _drop(rows[row["record"]], row)
+    for row in taken:
+        excerpts.pop(row["record"], None)  # whatever dropped it, its text is shown nowhere
+        if rows[row["record"]]["step"] is None:
             _drop(rows[row["record"]], row)
     for row in rows.values():
         row.pop("error")

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from skywright.config import Config
-from skywright.corpus import duplicates, ledger, measure, pages
+from skywright.corpus import duplicates, ledger, measure, pages, remove
 from skywright.corpus.config import CorpusConfig
 from skywright.corpus.joined import join, whole_tables
 from skywright.corpus.publish import CorpusResult, publish
@@ -33,9 +33,11 @@ STAGES = "stages"
 
 
 def read_final(shard: Shard, params: Config) -> Any:
-    """Reader: the unique documents of a shard, less those at which a later step failed."""
-    documents, unique, *errors = whole_tables(shard)
-    failed = pa.concat_arrays([e["record"].combine_chunks() for e in errors])
+    """Reader: the unique documents of a shard, less those at which a later step failed and those
+    that are taken down.
+    """
+    documents, unique, *gone = whole_tables(shard)
+    failed = pa.concat_arrays([table["record"].combine_chunks() for table in gone])
     stay = pc.and_(
         pc.is_in(documents["record"], value_set=unique["record"].combine_chunks()),
         pc.invert(pc.is_in(documents["record"], value_set=failed)),
@@ -69,7 +71,8 @@ def build(
     `sets` are held out: a document that overlaps one of their documents is dropped (sets of the
     purpose "leak_train_seen" are meant to be read and are passed over). Intermediate tables stand
     under `stages` (default: `out/stages`), named by what made them, so that calling again after a
-    kill, with one more input or with another threshold does only what is missing. Raises
+    kill, with one more input or with another threshold does only what is missing. Pages named in
+    `takedown.json` beside the stages leave (see `skywright.corpus.remove`). Raises
     `UserError` for a wrong input or recipe and `CorpusError` if a record were lost or an id stood
     twice.
     """
@@ -146,9 +149,14 @@ def _run(
         duplicates.VERIFY, {"pairs": pairs, "members": done["members"].shards("members")}, settings
     )
     removed = done["near_duplicates"].shards("dropped")
+    taken = []
+    asked = remove.read_takedown(runner.root.parent).asked()
+    if asked.urls or asked.domains:
+        done["takedown"] = runner.map(remove.TAKE_DOWN, documents, asked)
+        taken = [done["takedown"].shards("dropped")]
     done["final"] = runner.map(
         FINAL,
-        join(unique, done["minhash"].shards("errors"), done["members"].shards("errors")),
+        join(unique, done["minhash"].shards("errors"), done["members"].shards("errors"), *taken),
         nothing, {"dropped": removed},
     )  # fmt: skip
     traces = join(
@@ -157,10 +165,11 @@ def _run(
         documents,
         done["extract"].shards("dropped"),
         done["decide"].shards("dropped"),
+        *taken,
         *(done[name].shards("errors") for name in ("extract", "signals", "minhash", "members")),
     )
     done["ledger"] = runner.map(
-        ledger.ENTRIES, traces, ledger.LedgerParams(drop_tables=2),
+        ledger.ENTRIES, traces, ledger.LedgerParams(drop_tables=2 + len(taken)),
         {
             name: done[name].shards("dropped")
             for name in ("url_duplicates", "exact_duplicates", "near_duplicates")

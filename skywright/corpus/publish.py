@@ -118,6 +118,7 @@ def _seconds(done: Mapping[str, Output]) -> dict[str, float]:
         "heldout": ("heldout",),
         "rules": ("signals", "decide"),
         "exact_duplicates": ("exact_duplicates", "unique"),
+        "takedown": ("takedown",),
         "near_duplicates": ("minhash", "pairs", "members", "near_duplicates"),
     }
     return {

@@ -60,9 +60,11 @@ LEDGER_SCHEMA = pa.schema(
 )
 """One row an input record. `bytes` is the raw record, `chars` the extracted text."""
 
+TAKEDOWN = "takedown"
+
 STEPS = (
     "read", "urls", "url_duplicates", "extract", "language", "heldout", "rules",
-    "exact_duplicates", "near_duplicates",
+    "exact_duplicates", "near_duplicates", TAKEDOWN,
 )  # fmt: skip
 """Steps that drop records, in their order."""
 
