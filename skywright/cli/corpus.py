@@ -258,6 +258,49 @@ def why(
         print(row["sentence"])
 
 
+@app.command(epilog="Example: skywright corpus remove runs/laptop --domains asked.txt --yes")
+def remove(
+    where: Annotated[Path, typer.Argument(help="A recipe or a run's folder.", metavar="RUN")],
+    urls: Annotated[
+        Path | None, typer.Option("--urls", help="A file of addresses, one a line.")
+    ] = None,
+    domains: Annotated[
+        Path | None, typer.Option("--domains", help="A file of domains or hosts, one a line.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Kept with the request.")] = "",
+    copies: Annotated[
+        bool, typer.Option("--copies", help="Also documents with the same text elsewhere.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what.")] = False,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Delete older outputs and stage tables afterwards.")
+    ] = False,
+    engine: EngineOption = Engine.processes,
+    as_json: Json = False,
+) -> None:
+    """Take pages down: out of the corpus and its token shards, and never back in."""
+    from datetime import UTC, datetime
+
+    from skywright.corpus.remove import requests
+    from skywright.run import load_recipe, takedown
+
+    recipe = load_recipe(where if where.is_file() else where / "recipe.resolved.yaml")
+    entries = requests(urls, domains, datetime.now(UTC).date().isoformat(), reason)
+    deleted: list[Path] = []
+    if yes:
+        with progress_bar(quiet=as_json) as progress:
+            found, _ = takedown.take_down(recipe, entries, copies, engine.value, progress)
+        deleted = takedown.purge(recipe) if purge else []
+    else:
+        found = takedown.look(recipe, entries)
+    if as_json:
+        show_json(takedown.as_json(found, yes, deleted))
+        return
+    show_table(found.documents, ["url", "source", "lang", "file"])
+    for line in takedown.sentences(found, yes, copies, deleted):
+        say(line)
+
+
 @app.command(epilog="Example: skywright corpus export runs/laptop corpus-release")
 def export(
     where: Place,

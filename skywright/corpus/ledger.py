@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from skywright.config import Config
 from skywright.corpus import joined
-from skywright.corpus.schemas import LEDGER_SCHEMA
+from skywright.corpus.schemas import LEDGER_SCHEMA, TAKEDOWN
 from skywright.corpus.urls import normalise
 from skywright.engine.stage import MapStage, Shard, Tables
 from skywright.errors import UserError
@@ -105,6 +105,7 @@ def entries(table: pa.Table, params: Config, side: Tables) -> Tables:
     """Ledger rows of a shard, in the order of the file, and up to 20 examples of each rule."""
     rows: dict[str, dict[str, Any]] = {}
     excerpts: dict[str, str] = {}
+    taken: list[dict[str, Any]] = []
     params = cast(LedgerParams, params)
     first_error = _SIGNALS + 1 + params.drop_tables
     shard = table["shard"][0].as_py() if table.num_rows else ""
@@ -120,6 +121,8 @@ def entries(table: pa.Table, params: Config, side: Tables) -> Tables:
             rows[record] |= {"lang": row["lang"], "chars": row["chars"]}
         elif part == _SIGNALS:
             rows[record]["tokens"] = row["tokens"]
+        elif row["step"] == TAKEDOWN:
+            taken.append(row)
         else:
             step = row["step"]
             if part >= first_error:
@@ -129,6 +132,10 @@ def entries(table: pa.Table, params: Config, side: Tables) -> Tables:
         ours = side[name].filter(pc.is_in(side[name]["record"], value_set=table["record"]
                                           .combine_chunks()))  # fmt: skip
         for row in ours.to_pylist():
+            _drop(rows[row["record"]], row)
+    for row in taken:
+        excerpts.pop(row["record"], None)  # whatever dropped it, its text is shown nowhere
+        if rows[row["record"]]["step"] is None:
             _drop(rows[row["record"]], row)
     for row in rows.values():
         row.pop("error")

@@ -17,6 +17,7 @@ from skywright.corpus.edits.stage import EDIT, EditParams
 from skywright.corpus.joined import join, whole_tables
 from skywright.corpus.plugins import Plugin, find
 from skywright.corpus.publish import CorpusResult, publish
+from skywright.corpus.remove import TAKE_DOWN, Asked, read_takedown
 from skywright.corpus.rules import Rule
 from skywright.corpus.rules.inforce import edits_in_force, rules_in_force
 from skywright.corpus.sample import SAMPLE, SampleParams
@@ -31,6 +32,7 @@ from skywright.engine.progress import Progress, silent
 from skywright.engine.runner import Output, Runner
 from skywright.engine.settings import EngineConfig, ExecutorName, engine_of
 from skywright.engine.stage import MapStage, Shard, Tables
+from skywright.engine.store import is_remote
 from skywright.sets.schema import SEEN
 
 STAGES = "stages"
@@ -40,9 +42,11 @@ STAGES = "stages"
 
 
 def read_final(shard: Shard, params: Config) -> Any:
-    """Reader: the unique documents of a shard, less those at which a later step failed."""
-    documents, unique, *errors = whole_tables(shard)
-    failed = pa.concat_arrays([e["record"].combine_chunks() for e in errors])
+    """Reader: the unique documents of a shard, less those at which a later step failed and those
+    that are taken down.
+    """
+    documents, unique, *gone = whole_tables(shard)
+    failed = pa.concat_arrays([table["record"].combine_chunks() for table in gone])
     stay = pc.and_(
         pc.is_in(documents["record"], value_set=unique["record"].combine_chunks()),
         pc.invert(pc.is_in(documents["record"], value_set=failed)),
@@ -80,9 +84,10 @@ def build(
     purpose "leak_train_seen" are meant to be read and are passed over). Intermediate tables stand
     under `stages` (a folder or an fsspec address; default: `out/stages`), named by what made them,
     so that calling again after a kill, with one more input or with another threshold does only what
-    is missing. `folder` is where the modules of the recipe's own signals and rules are (default:
-    the working folder). Raises `UserError` for a wrong input or recipe, or for a disk that is too
-    small, and `CorpusError` if a record were lost or an id stood twice.
+    is missing. Pages named in `takedown.json` beside the stages leave (`skywright.corpus.remove`).
+    `folder` is where the modules of the recipe's own signals and rules are (default: the working
+    folder). Raises `UserError` for a wrong input or recipe, or for a disk that is too small, and
+    `CorpusError` if a record were lost or an id stood twice.
     """
     out = Path(out)
     steps = work(
@@ -109,6 +114,7 @@ def work(
     Several workers may do this over one folder `stages`, each with its `EngineConfig.slice`.
     """
     engine = engine_of(executor, workers)
+    asked = Asked() if is_remote(stages) else read_takedown(Path(stages).parent).asked()
     stages = engine.stages or stages
     sources = discover(config.inputs)
     # A misspelt rule is a mistake to hear of before anything is read.
@@ -116,7 +122,7 @@ def work(
     if not engine.force:
         check_space(sources, str(stages), build, config.sample)
     with Runner(stages, engine, progress=progress, build=build) as runner:
-        return _run(config, sources, _held_out(sets), runner, in_force)
+        return _run(config, sources, _held_out(sets), runner, in_force, asked)
 
 
 def _held_out(sets: Sequence[measure.HeldOutSet]) -> list[measure.HeldOutSet]:
@@ -148,6 +154,7 @@ def _run(
     sets: Sequence[measure.HeldOutSet],
     runner: Runner,
     in_force: InForce,
+    asked: Asked,
 ) -> dict[str, Output]:
     """Run every stage; their outputs by name."""
     done: dict[str, Output] = {}
@@ -230,9 +237,13 @@ def _run(
         duplicates.VERIFY, {"pairs": pairs, "members": done["members"].shards("members")}, settings
     )
     removed = done["near_duplicates"].shards("dropped")
+    taken = []
+    if asked.urls or asked.domains:
+        done["takedown"] = runner.map(TAKE_DOWN, documents, asked)
+        taken = [done["takedown"].shards("dropped")]
     done["final"] = runner.map(
         FINAL,
-        join(unique, done["minhash"].shards("errors"), done["members"].shards("errors")),
+        join(unique, done["minhash"].shards("errors"), done["members"].shards("errors"), *taken),
         nothing, {"dropped": removed},
     )  # fmt: skip
     done["redact"] = refine.redacted(config, sources, done, runner)
@@ -245,10 +256,12 @@ def _run(
         done["extract"].shards("dropped"),
         done["decide"].shards("dropped"),
         done["judge"].shards("dropped"),
+        *taken,
         *(done[name].shards("errors") for name in errors),
     )
     done["ledger"] = runner.map(
-        ledger.ENTRIES, traces, ledger.LedgerParams(drop_tables=3, error_tables=tuple(errors)),
+        ledger.ENTRIES, traces,
+        ledger.LedgerParams(drop_tables=3 + len(taken), error_tables=tuple(errors)),
         {
             name: done[name].shards("dropped")
             for name in ("url_duplicates", "exact_duplicates", "near_duplicates")

@@ -158,6 +158,7 @@ def _seconds(done: Mapping[str, Output]) -> dict[str, float]:
         "decontaminate": ("lookup",),
         "safety": ("scores", "quality_edges", "judge"),
         "exact_duplicates": ("exact_duplicates", "unique"),
+        "takedown": ("takedown",),
         "near_duplicates": ("minhash", "pairs", "members", "near_duplicates"),
     }
     return {

@@ -62,9 +62,11 @@ LEDGER_SCHEMA = pa.schema(
 """One row an input record. `bytes` is the raw record, `chars` and `tokens` (mixed tokens) the
 extracted text."""
 
+TAKEDOWN = "takedown"
+
 STEPS = (
     "read", "urls", "url_duplicates", "extract", "language", "signals", "heldout", "edits", "rules",
-    "code", "decontaminate", "safety", "exact_duplicates", "near_duplicates",
+    "code", "decontaminate", "safety", "exact_duplicates", "near_duplicates", TAKEDOWN,
 )  # fmt: skip
 """Steps that drop records, in their order."""
 

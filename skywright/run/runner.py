@@ -83,11 +83,15 @@ def _key(recipe: Recipe, step: Step, inputs: dict[str, str], made: dict[str, str
 
 
 def _inputs(recipe: Recipe) -> dict[str, str]:
-    """Content hashes of what the recipe reads from outside: the crawl, the sets, lists."""
+    """Content hashes of what comes from outside the recipe: crawl, takedowns, sets, lists."""
+    from skywright.corpus.remove import read_takedown
     from skywright.corpus.sources.files import discover
     from skywright.sets import load as load_set
 
-    crawl = [shard.identity() for shard in discover(recipe.corpus.inputs)]
+    crawl: list[Any] = [shard.identity() for shard in discover(recipe.corpus.inputs)]
+    asked = read_takedown(recipe.workdir / "corpus").asked()
+    if asked.urls or asked.domains:
+        crawl.append(asked.model_dump(mode="json"))
     sets = [load_set(path) for path in recipe.sets]
     names = [item.name for item in sets]
     if len(set(names)) != len(names):
@@ -117,7 +121,7 @@ def _inputs(recipe: Recipe) -> dict[str, str]:
 
 
 @contextmanager
-def _locked(workdir: Path, wait: bool = False) -> Iterator[None]:
+def locked(workdir: Path, wait: bool = False) -> Iterator[None]:
     """Hold the run's folder, so that two runs never write to it at once.
 
     Raises UserError while another one holds it, unless this one is to wait.
@@ -139,7 +143,7 @@ def _locked(workdir: Path, wait: bool = False) -> Iterator[None]:
         yield
 
 
-def _point(link: Path, folder: Path) -> None:
+def point(link: Path, folder: Path) -> None:
     """Make `link` name `folder` (relative), atomically."""
     temporary = link.with_name(f".{link.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
@@ -179,7 +183,7 @@ def _first_step(recipe: Recipe, only: str | None, start: str | None) -> str | No
     return name
 
 
-def _survey(recipe: Recipe) -> Iterator[tuple[Step, Path | None, dict[str, Any] | None]]:
+def survey(recipe: Recipe) -> Iterator[tuple[Step, Path | None, dict[str, Any] | None]]:
     """Each step with its folder and record; the folder is None while a need is not made.
 
     A generator: the record of a step is read when the next one is asked for, so that the caller
@@ -206,7 +210,7 @@ def plan_steps(
     first = _first_step(recipe, only, start)
     rows = [
         {"step": step.name, "done": record is not None, "folder": str(folder or "(not known yet)")}
-        for step, folder, record in _survey(recipe)
+        for step, folder, record in survey(recipe)
     ]
     at = next((place for place, row in enumerate(rows) if row["step"] == first), 0)
     return rows[at:] if only is None else rows[at : at + 1]
@@ -279,10 +283,10 @@ def _run_steps(
     wait: bool,
 ) -> Iterator[StepResult]:
     waiting_for_start = _first_step(recipe, only, start)
-    with _locked(recipe.workdir, wait):
+    with locked(recipe.workdir, wait):
         _write_run_files(recipe)
         finished: dict[str, Path] = {}
-        for step, folder, record in _survey(recipe):
+        for step, folder, record in survey(recipe):
             if step.name == waiting_for_start:
                 waiting_for_start = None
             if record is None and (folder is None or waiting_for_start):
@@ -294,7 +298,7 @@ def _run_steps(
             if record is None:
                 yield _make(recipe, step, folder, finished, executor, progress, together)
             elif not waiting_for_start:
-                _point(folder.parent / "current", folder)
+                point(folder.parent / "current", folder)
                 yield StepResult(step.name, folder, record["seconds"], skipped=True)
             finished[step.name] = folder
             if step.name == only:
@@ -325,7 +329,7 @@ def _make(
         "seconds": seconds,
     }
     write_json(folder / STEP_RECORD, record)
-    _point(folder.parent / "current", folder)
+    point(folder.parent / "current", folder)
     _write_step_times(recipe)
     return StepResult(step.name, folder, seconds, skipped=False)
 

@@ -74,14 +74,14 @@ def params_of(config: UrlsConfig) -> UrlParams:
     return UrlParams(lists=tuple(lists), max_soft_words=config.max_soft_words)
 
 
-def entries(path: Path) -> Iterator[str]:
-    """The entries of a list, in lower case; raises UserError if it cannot be read as UTF-8."""
+def entries(path: Path, lower: bool = True) -> Iterator[str]:
+    """The entries of a list; raises UserError if it cannot be read as UTF-8."""
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as stream:
             for line in io.TextIOWrapper(stream, encoding="utf-8", newline="\n"):
-                entry = line.strip().lower()
+                entry = line.strip()
                 if entry and entry[0] != "#":
-                    yield entry
+                    yield entry.lower() if lower else entry
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a list in UTF-8 ({error})") from None
 
