@@ -72,7 +72,7 @@ _TRACE = pa.schema(
     ]
 )
 _INDEX, _INDEX_ERRORS, _DOCUMENTS = range(3)
-ERROR_STEPS = ("extract", "signals", "near_duplicates", "near_duplicates")
+ERROR_STEPS = ("extract", "signals", "near_duplicates")
 """Steps of the tables of errors, in the order in which they are joined at the end."""
 
 

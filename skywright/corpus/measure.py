@@ -6,7 +6,6 @@ evaluation sets, measures nothing again.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, cast
 
@@ -18,6 +17,7 @@ from skywright.config import Config
 from skywright.corpus import joined, rules, signals
 from skywright.corpus.config import RuleChanges, RulesConfig
 from skywright.corpus.dedup import exact, overlap, shingles
+from skywright.corpus.dedup.best import RANK_BYTES, rank
 from skywright.corpus.pages import read_whole
 from skywright.corpus.rules import DEFAULT_RULES, Rule
 from skywright.corpus.schemas import DROP_SCHEMA, ID, drop_table
@@ -106,24 +106,26 @@ SIGNAL_SCHEMA = pa.schema(
         ("lang", pa.string()),
         ("date", pa.string()),
         ("content_hash", ID),
+        ("raw_hash", ID),
         *signals.SCHEMA,
     ]
 )
 
 
 def measure_batch(batch: pa.Table, params: Config, side: Tables) -> Tables:
-    """All signals of a document, and the hash that exact copies share."""
+    """All signals of a document, and the hashes that exact copies share."""
     measured = signals.measure(batch["text"])
     columns = {
         **{name: batch[name] for name in ("record", "id", "source", "lang", "date")},
         "content_hash": exact.content_hash(batch["text"]),
+        "raw_hash": exact.raw_hash(batch["text"]),
         **{name: measured[name] for name in measured.column_names},
     }
     return {"signals": pa.table(columns)}
 
 
 SIGNALS = MapStage(
-    "signals", f"1 {signals.VERSION} {exact.VERSION}", measure_batch, {"signals": SIGNAL_SCHEMA}
+    "signals", f"2 {signals.VERSION} {exact.VERSION}", measure_batch, {"signals": SIGNAL_SCHEMA}
 )
 
 # ---------------------------------------------------------------- decisions
@@ -133,18 +135,22 @@ KEPT_SCHEMA = pa.schema(
         ("record", pa.string()),
         ("id", ID),
         ("content_hash", ID),
-        ("rank", pa.binary()),
+        ("raw_hash", ID),
+        ("rank", pa.binary(RANK_BYTES)),
         ("chars", pa.int64()),
     ]
 )
 
 
 class DecideParams(Config):
-    """Rules in force by source and language, priorities by source, and the held-out threshold."""
+    """Rules in force by source and language, priorities by source, the held-out threshold, and the
+    signal (if any) by which the better of two copies is told.
+    """
 
     rules: dict[str, dict[str, tuple[Rule, ...]]]
     priorities: dict[str, int]
     containment: float
+    quality: str | None = None
 
 
 def rules_in_force(config: RulesConfig, sources: Sequence[str]) -> dict[str, Any]:
@@ -181,6 +187,16 @@ def rules_in_force(config: RulesConfig, sources: Sequence[str]) -> dict[str, Any
         }
         for source in sorted(set(sources))
     }
+
+
+def quality_signal(name: str | None) -> str | None:
+    """The name, if it is a signal's. Raises UserError if no signal is called that."""
+    if name is not None and name not in signals.SCHEMA.names:
+        raise UserError(
+            f"duplicates.quality: no signal is called {name!r}; the signals are "
+            + ", ".join(signals.SCHEMA.names)
+        )
+    return name
 
 
 def _changed(preset: Sequence[Rule], change: RuleChanges) -> tuple[Rule, ...]:
@@ -232,25 +248,18 @@ def decide_shard(table: pa.Table, params: Config, side: Tables) -> Tables:
         parts.append(rows.filter(decided["kept"]))
     kept = pa.concat_tables(parts) if parts else table
     ranks = [
-        rank(params.priorities[source], chars, date, identity)
-        for source, chars, date, identity in zip(
-            *(kept[name].to_pylist() for name in ("source", "chars", "date", "id")), strict=True
+        rank(params.priorities[source], quality, chars, date, identity)
+        for quality, source, chars, date, identity in zip(
+            kept[params.quality].to_pylist() if params.quality else [None] * kept.num_rows,
+            *(kept[name].to_pylist() for name in ("source", "chars", "date", "id")),
+            strict=True,
         )
     ]
-    kept = kept.append_column("rank", pa.array(ranks, pa.binary()))
+    kept = kept.append_column("rank", pa.array(ranks, pa.binary(RANK_BYTES)))
     return {"kept": kept, "dropped": drop_table(dropped)}
 
 
-def rank(priority: int, chars: int, date: str | None, identity: bytes) -> bytes:
-    """Bytes that sort the better of two copies first: higher priority of the source, then the
-    longer text, the newer date, the id.
-    """
-    when = bytes(255 - byte for byte in (date or "").encode()[:19].ljust(19, b"\0"))
-    # Unsigned and big-endian, so that bytes sort as the numbers do.
-    return struct.pack(">QQ", 2**63 - priority, 2**63 - chars) + when + identity
-
-
 DECIDE = MapStage(
-    "decide", "1", decide_shard, {"kept": KEPT_SCHEMA, "dropped": DROP_SCHEMA}, read_measured,
+    "decide", "2", decide_shard, {"kept": KEPT_SCHEMA, "dropped": DROP_SCHEMA}, read_measured,
     rowwise=False,
 )  # fmt: skip

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from skywright.config import Config
 from skywright.corpus import duplicates, ledger, measure, pages
 from skywright.corpus.config import CorpusConfig
+from skywright.corpus.dedup.near import near_copies
 from skywright.corpus.joined import join, whole_tables
 from skywright.corpus.publish import CorpusResult, publish
 from skywright.corpus.schemas import FINAL_SCHEMA
@@ -122,29 +123,23 @@ def _run(
             rules=rules,
             priorities={item.source: item.priority for item in config.inputs},
             containment=config.heldout.containment,
+            quality=measure.quality_signal(config.duplicates.quality),
         ),
     )  # fmt: skip
     kept = done["decide"].shards("kept")
-    done["exact_duplicates"] = runner.exchange(duplicates.EXACT, kept, nothing, config.partitions)
+    done["exact_duplicates"] = runner.exchange(
+        duplicates.EXACT, kept, duplicates.exact_params(config), config.partitions
+    )
     done["unique"] = runner.map(
         duplicates.UNIQUE, kept, nothing, {"dropped": done["exact_duplicates"].shards("dropped")}
     )
     unique = join(documents, done["unique"].shards("unique"))
-    settings = config.duplicates
-    done["minhash"] = runner.map(duplicates.MINHASH, unique, settings)
-    done["pairs"] = runner.exchange(
-        duplicates.PAIRS, done["minhash"].shards("bands"), settings, config.partitions
-    )
-    pairs = done["pairs"].shards("pairs")
-    done["members"] = runner.map(duplicates.MEMBERS, unique, settings, {"pairs": pairs})
-    done["near_duplicates"] = runner.gather(
-        duplicates.VERIFY, {"pairs": pairs, "members": done["members"].shards("members")}, settings
-    )
-    removed = done["near_duplicates"].shards("dropped")
+    done |= near_copies(
+        runner, unique, config.duplicates, config.partitions, duplicates.scopes_of(config)
+    ).outputs
     done["final"] = runner.map(
-        FINAL,
-        join(unique, done["minhash"].shards("errors"), done["members"].shards("errors")),
-        nothing, {"dropped": removed},
+        FINAL, join(unique, done["minhash"].shards("errors")), nothing,
+        {"dropped": done["near_duplicates"].shards("dropped")},
     )  # fmt: skip
     traces = join(
         [_bare(shard) for shard in done["index"].shards("records")],
@@ -152,7 +147,7 @@ def _run(
         documents,
         done["extract"].shards("dropped"),
         done["decide"].shards("dropped"),
-        *(done[name].shards("errors") for name in ("extract", "signals", "minhash", "members")),
+        *(done[name].shards("errors") for name in ("extract", "signals", "minhash")),
     )
     done["ledger"] = runner.map(
         ledger.ENTRIES, traces, ledger.LedgerParams(drop_tables=2),
