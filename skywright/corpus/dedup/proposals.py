@@ -284,8 +284,9 @@ def _two_nearest(offers: pa.Table) -> pa.Table:
 
 
 def _pairs(claims: pa.Table) -> pa.FixedSizeBinaryArray:
-    both = [fixed_bytes(claims[name])[:, ID_AT:] for name in ("rank", "better")]
-    return fixed_column(np.concatenate(both, axis=1))
+    return fixed_column(
+        np.concatenate([fixed_bytes(claims[name]) for name in ("rank", "better")], axis=1)
+    )
 
 
 def _asks(pairs: pa.Table) -> pa.Table:

@@ -48,14 +48,15 @@ SET_SCHEMA = pa.schema(
 
 GOING_SCHEMA = pa.schema(
     [
-        ("node", ID),
+        ("node", RANK),
         ("id", ID),
-        ("kept_id", ID),
         ("similarity", pa.float64()),
         ("record", pa.string()),
     ]
 )
-"""A document that goes, filed under (`node`) the kept one; and once under itself, `id` null."""
+"""A document that goes, filed under (`node`) the kept one; and once under itself, `id` null.
+
+Filed by rank, not id: a page that was crawled twice has one id in two generations."""
 
 REMOVAL_SCHEMA = pa.schema([*DROP_SCHEMA, ("id", ID), ("cluster_size", pa.int64())])
 """A drop with its cluster: `kept_id` names it, `cluster_size` counts it, the kept one included."""
@@ -220,14 +221,13 @@ def judge(table: pa.Table, params: Config, side: Tables) -> Tables:
     going = going.take(pa.array(order[firsts])).combine_chunks()
     buckets = table.filter(pc.is_valid(table["key"]))
     buckets = buckets.filter(pc.is_in(buckets["rank"], value_set=going["rank"].combine_chunks()))
-    own, kept = (fixed_column(fixed_bytes(going[name])[:, ID_AT:]) for name in ("rank", "better"))
-    n = going.num_rows
-    nothing = [pa.nulls(n, GOING_SCHEMA.field(i).type) for i in range(1, 5)]
-    claims = pa.table([kept, own, kept, going["similarity"], going["record"]], schema=GOING_SCHEMA)
-    return {
-        "going": pa.concat_tables([claims, pa.table([own, *nothing], schema=GOING_SCHEMA)]),
-        "notices": _notices(buckets),
-    }
+    own = fixed_column(fixed_bytes(going["rank"])[:, ID_AT:])
+    claims = pa.table(
+        [going["better"], own, going["similarity"], going["record"]], schema=GOING_SCHEMA
+    )
+    nothing = [pa.nulls(going.num_rows, GOING_SCHEMA.field(i).type) for i in range(1, 4)]
+    markers = pa.table([going["rank"], *nothing], schema=GOING_SCHEMA)
+    return {"going": pa.concat_tables([claims, markers]), "notices": _notices(buckets)}
 
 
 def _notices(buckets: pa.Table) -> pa.Table:
@@ -246,25 +246,25 @@ JUDGE = ExchangeStage(
 
 
 def node_keys(table: pa.Table, params: Config) -> np.ndarray:
-    """The first 8 bytes of the document that a row is filed under."""
-    ids = fixed_bytes(table["node"])
-    return np.ascontiguousarray(ids[:, :8]).view(np.uint64).ravel()
+    """The first 8 bytes of the id of the document that a row is filed under."""
+    return id_words(fixed_bytes(table["node"]))
 
 
 def clusters(table: pa.Table, params: Config, side: Tables) -> Tables:
     """The drops, cluster by cluster. A document that itself goes keeps nobody out."""
     params = cast(DropParams, params)
-    stays = pc.invert(pc.is_in(
-        table["node"], value_set=table.filter(pc.is_null(table["id"]))["node"].combine_chunks()
-    ))  # fmt: skip
+    going = table.filter(pc.is_null(table["id"]))["node"].combine_chunks()
+    stays = pc.invert(pc.is_in(table["node"], value_set=going))
     table = table.filter(pc.and_(stays, pc.is_valid(table["id"])))
-    table = table.sort_by([("kept_id", "ascending"), ("record", "ascending")])
-    starts = group_starts(words(fixed_bytes(table["kept_id"])))
+    table = table.sort_by([("node", "ascending"), ("record", "ascending")])
+    nodes = fixed_bytes(table["node"])
+    starts = group_starts(words(nodes))
     sizes = np.repeat(np.diff(starts) + 1, np.diff(starts))
     n = table.num_rows
     constants = {"step": params.step, "rule": params.rule, "threshold": params.jaccard}
     columns = {name: pa.repeat(pa.scalar(value), n) for name, value in constants.items()}
-    columns |= {name: table[name] for name in ("record", "id", "kept_id", "similarity")}
+    columns |= {name: table[name] for name in ("record", "id", "similarity")}
+    columns["kept_id"] = fixed_column(nodes[:, ID_AT:])
     columns |= {"value": table["similarity"], "message": pa.nulls(n, pa.string())}
     columns["cluster_size"] = pa.array(sizes, pa.int64())
     return {"dropped": pa.table(columns).select(REMOVAL_SCHEMA.names).cast(REMOVAL_SCHEMA)}
