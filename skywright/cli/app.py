@@ -6,6 +6,7 @@ import typer
 
 from skywright.cli import (
     corpus,
+    dedup,
     estimate,
     evaluate,
     generate,
@@ -26,6 +27,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("run", epilog="Example: skywright run recipes/laptop.yaml")(run.run)
+corpus.app.command(
+    "dedup", epilog="Example: skywright corpus dedup may/ --against april/ --out may-new/"
+)(dedup.dedup)
 app.add_typer(corpus.app, name="corpus")
 app.add_typer(tokenizer.app, name="tokenizer")
 app.add_typer(tokens.app, name="tokens")

@@ -37,7 +37,8 @@ class InputConfig(Config):
     `lang` declares the language of the whole input and switches detection off. Of two copies of a
     document, the one from the source of the higher `priority` stays. `unique_urls` says that two
     records of one URL are two versions of one page (so for web pages, not for lists of texts);
-    by default it is true for WARC, HTML and MediaWiki.
+    by default it is true for WARC, HTML and MediaWiki. `snapshot` names the crawl that the source
+    belongs to, for `duplicates.scope: snapshot`.
     """
 
     source: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -47,6 +48,7 @@ class InputConfig(Config):
     priority: int = 0
     fields: FieldsConfig = FieldsConfig()
     unique_urls: bool | None = None
+    snapshot: str = ""
     url_prefix: str | None = None
     paths_prefix: str | None = None
     markup: Literal["none", "latex", "wikitext"] = "none"
@@ -154,15 +156,23 @@ class RulesConfig(Config):
 class DuplicatesConfig(Config):
     """MinHash settings: 14 bands of 8 rows on 5-grams, as in FineWeb (arXiv 2406.17557, section
     3.4). `jaccard` is the true similarity a removal needs. In a bucket of the LSH every document
-    is compared with its `neighbours` best ones.
+    looks at the first and the last `neighbours` of the kept ones before it; measured: 64 costs as
+    little as 16.
+
+    `scope`: copies are sought in the whole corpus (`global`) or within each snapshot (an input's
+    `snapshot`, by default its source). `exact`: the view in which exact copies are equal.
+    `quality` names a signal: of two copies from sources of one priority the one with more stays.
     """
 
     bands: int = Field(default=14, ge=1)
     rows: int = Field(default=8, ge=1)
     ngram: int = Field(default=5, ge=1)
     jaccard: float = Field(default=0.8, gt=0, le=1)
-    neighbours: int = Field(default=16, ge=1)
+    neighbours: int = Field(default=64, ge=1)
     seed: int = 1
+    scope: Literal["global", "snapshot"] = "global"
+    exact: Literal["measure", "raw"] = "measure"
+    quality: str | None = None
 
 
 class HeldoutConfig(Config):
@@ -202,9 +212,12 @@ class CorpusConfig(Config):
     @classmethod
     def _one_priority_a_source(cls, inputs: tuple[InputConfig, ...]) -> tuple[InputConfig, ...]:
         priorities: dict[str, int] = {}
+        snapshots: dict[str, str] = {}
         for item in inputs:
             if priorities.setdefault(item.source, item.priority) != item.priority:
                 raise ValueError(f"the source {item.source!r} has two priorities; give it one")
+            if snapshots.setdefault(item.source, item.snapshot) != item.snapshot:
+                raise ValueError(f"the source {item.source!r} has two snapshots; name two sources")
         return inputs
 
     @model_validator(mode="after")

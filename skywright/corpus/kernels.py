@@ -245,3 +245,66 @@ def token_hash(text: str) -> int:
     (view,) = views(pa.array([text]))
     (hashed,) = tokens(view).hashes
     return int(hashed)
+
+
+@compiled
+def _read_token_hashes(data, offsets, fold_table, class_table):  # type: ignore[no-untyped-def]
+    """What `_read_views` and `_read_tokens` give as hashes, without the view between them."""
+    documents = len(offsets) - 1
+    hashes = np.empty(offsets[documents] - offsets[0], np.uint64)
+    token_offsets = np.zeros(documents + 1, np.int64)
+    n = 0
+    for document in range(documents):
+        at = offsets[document]
+        end = offsets[document + 1]
+        h = _GOLDEN
+        is_open = False
+        while at < end:
+            byte = data[at]
+            if byte < 0x80:
+                code = fold_table[byte]
+                at += 1
+            else:
+                raw, at = _decode(data, at, end)
+                code = fold_table[raw]
+            kind = class_table[code]
+            if kind & _IGNORED:
+                continue
+            if kind & _HAN == 0 and (
+                kind & (_LETTER | _NUMBER) != 0 or (is_open and kind & _MARK != 0)
+            ):
+                h = (h ^ np.uint64(code)) * _GOLDEN
+                is_open = True
+                continue
+            if is_open:
+                hashes[n] = _mix(h)
+                n += 1
+                h = _GOLDEN
+                is_open = False
+            if kind & _HAN:
+                hashes[n] = _mix((_GOLDEN ^ np.uint64(code)) * _GOLDEN)
+                n += 1
+        if is_open:
+            hashes[n] = _mix(h)
+            n += 1
+        token_offsets[document + 1] = n
+    return hashes[:n], token_offsets
+
+
+def token_hashes(
+    texts: pa.Array | pa.ChunkedArray,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(hashes uint64, offsets int64 of n + 1) of the mixed tokens of a column of text.
+
+    Equal to `tokens(view).hashes` of each of its views, in half the time: nothing else is counted.
+    Chunks and errors as in `views`.
+    """
+    offsets, data = fold.utf8_buffers(texts)
+    fold_table, class_table = fold.tables()
+    documents = len(offsets) - 1
+    begin = 0
+    while begin < documents:
+        end = int(np.searchsorted(offsets, offsets[begin] + CHUNK_BYTES, side="right")) - 1
+        end = min(max(end, begin + 1), documents)
+        yield _read_token_hashes(data, offsets[begin : end + 1], fold_table, class_table)
+        begin = end

@@ -86,7 +86,6 @@ ERROR_STEPS = {
     "edit": "edits",
     "user_signals": "signals",
     "minhash": "near_duplicates",
-    "members": "near_duplicates",
 }
 """Stages with a table of errors, in the order in which they are joined at the end, and the step
 that the ledger names."""

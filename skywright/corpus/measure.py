@@ -6,7 +6,6 @@ evaluation sets, measures nothing again.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, cast
 
@@ -17,12 +16,14 @@ import pyarrow.compute as pc
 from skywright.config import Config
 from skywright.corpus import joined, plugins, rules, signals
 from skywright.corpus.dedup import exact, overlap, shingles
+from skywright.corpus.dedup.best import RANK_BYTES, rank
 from skywright.corpus.pages import read_whole
 from skywright.corpus.plugins import Plugin
 from skywright.corpus.rules import Rule
 from skywright.corpus.rules.decide import USER
 from skywright.corpus.schemas import DROP_SCHEMA, ID, drop, drop_table
 from skywright.engine.stage import MapStage, Shard, Tables
+from skywright.errors import UserError
 
 # ---------------------------------------------------------------- held-out text
 
@@ -106,6 +107,7 @@ SIGNAL_SCHEMA = pa.schema(
         ("lang", pa.string()),
         ("date", pa.string()),
         ("content_hash", ID),
+        ("raw_hash", ID),
         *signals.SCHEMA,
     ]
 )
@@ -118,6 +120,7 @@ def _named(batch: pa.Table, measured: pa.Table) -> pa.Table:
     columns = {
         **{name: batch[name] for name in ("record", "id", "source", "lang", "date")},
         "content_hash": exact.content_hash(batch["text"]),
+        "raw_hash": exact.raw_hash(batch["text"]),
         **{name: measured[name] for name in measured.column_names},
     }
     return pa.table(columns)
@@ -138,7 +141,7 @@ def measure_batch(batch: pa.Table, params: Config, side: Tables) -> Tables:
 
 
 SIGNALS = MapStage(
-    "signals", f"2 {signals.VERSION} {exact.VERSION}", measure_batch,
+    "signals", f"3 {signals.VERSION} {exact.VERSION}", measure_batch,
     {"signals": SIGNAL_SCHEMA, "lines": FLAGGED_SCHEMA},
 )  # fmt: skip
 
@@ -181,21 +184,34 @@ KEPT_SCHEMA = pa.schema(
         ("record", pa.string()),
         ("id", ID),
         ("content_hash", ID),
-        ("rank", pa.binary()),
+        ("raw_hash", ID),
+        ("rank", pa.binary(RANK_BYTES)),
         ("chars", pa.int64()),
     ]
 )
 
 
 class DecideParams(Config):
-    """Rules in force by source and language, priorities by source, the held-out threshold, and how
-    short an edit may leave a document.
+    """Rules in force by source and language, priorities by source, the held-out threshold, how
+    short an edit may leave a document, and the signal (if any) by which the better of two copies
+    is told.
     """
 
     rules: dict[str, dict[str, tuple[Rule, ...]]]
     priorities: dict[str, int]
     containment: float
     min_chars: int
+    quality: str | None = None
+
+
+def quality_signal(name: str | None) -> str | None:
+    """The name, if it is a signal's. Raises UserError if no signal is called that."""
+    if name is not None and name not in signals.SCHEMA.names:
+        raise UserError(
+            f"duplicates.quality: no signal is called {name!r}; the signals are "
+            + ", ".join(signals.SCHEMA.names)
+        )
+    return name
 
 
 def read_measured(shard: Shard, params: Config) -> Iterator[pa.Table]:
@@ -287,26 +303,19 @@ def decide_shard(table: pa.Table, params: Config, side: Tables) -> Tables:
         )
     kept = pa.concat_tables(parts) if parts else table
     ranks = [
-        rank(params.priorities[source], chars, date, identity)
-        for source, chars, date, identity in zip(
-            *(kept[name].to_pylist() for name in ("source", "chars", "date", "id")), strict=True
+        rank(params.priorities[source], quality, chars, date, identity)
+        for quality, source, chars, date, identity in zip(
+            kept[params.quality].to_pylist() if params.quality else [None] * kept.num_rows,
+            *(kept[name].to_pylist() for name in ("source", "chars", "date", "id")),
+            strict=True,
         )
     ]
-    kept = kept.append_column("rank", pa.array(ranks, pa.binary()))
+    kept = kept.append_column("rank", pa.array(ranks, pa.binary(RANK_BYTES)))
     return {"kept": kept, "dropped": drop_table(dropped), "tags": pa.concat_tables(tags)}
 
 
-def rank(priority: int, chars: int, date: str | None, identity: bytes) -> bytes:
-    """Bytes that sort the better of two copies first: higher priority of the source, then the
-    longer text, the newer date, the id.
-    """
-    when = bytes(255 - byte for byte in (date or "").encode()[:19].ljust(19, b"\0"))
-    # Unsigned and big-endian, so that bytes sort as the numbers do.
-    return struct.pack(">QQ", 2**63 - priority, 2**63 - chars) + when + identity
-
-
 DECIDE = MapStage(
-    "decide", "2", decide_shard,
+    "decide", "3", decide_shard,
     {"kept": KEPT_SCHEMA, "dropped": DROP_SCHEMA, "tags": TAG_SCHEMA}, read_measured,
     rowwise=False,
 )  # fmt: skip

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from skywright.config import Config
 from skywright.corpus import duplicates, ledger, measure, pages, refine
 from skywright.corpus.config import CorpusConfig
+from skywright.corpus.dedup.near import near_copies
 from skywright.corpus.edits.stage import EDIT, EditParams
 from skywright.corpus.joined import join, whole_tables
 from skywright.corpus.plugins import Plugin, find
@@ -217,34 +218,28 @@ def _run(
             priorities={item.source: item.priority for item in config.inputs},
             containment=config.heldout.containment,
             min_chars=config.edits.min_chars,
+            quality=measure.quality_signal(config.duplicates.quality),
         ),
     )  # fmt: skip
     done |= refine.judged(config, sources, documents, done["decide"].shards("kept"), runner)
     kept = done["judge"].shards("kept")
-    done["exact_duplicates"] = runner.exchange(duplicates.EXACT, kept, nothing, config.partitions)
+    done["exact_duplicates"] = runner.exchange(
+        duplicates.EXACT, kept, duplicates.exact_params(config), config.partitions
+    )
     done["unique"] = runner.map(
         duplicates.UNIQUE, kept, nothing, {"dropped": done["exact_duplicates"].shards("dropped")}
     )
     unique = join(documents, done["unique"].shards("unique"))
-    settings = config.duplicates
-    done["minhash"] = runner.map(duplicates.MINHASH, unique, settings)
-    done["pairs"] = runner.exchange(
-        duplicates.PAIRS, done["minhash"].shards("bands"), settings, config.partitions
-    )
-    pairs = done["pairs"].shards("pairs")
-    done["members"] = runner.map(duplicates.MEMBERS, unique, settings, {"pairs": pairs})
-    done["near_duplicates"] = runner.gather(
-        duplicates.VERIFY, {"pairs": pairs, "members": done["members"].shards("members")}, settings
-    )
-    removed = done["near_duplicates"].shards("dropped")
+    done |= near_copies(
+        runner, unique, config.duplicates, config.partitions, duplicates.scopes_of(config)
+    ).outputs
     taken = []
     if asked.urls or asked.domains:
         done["takedown"] = runner.map(TAKE_DOWN, documents, asked)
         taken = [done["takedown"].shards("dropped")]
     done["final"] = runner.map(
-        FINAL,
-        join(unique, done["minhash"].shards("errors"), done["members"].shards("errors"), *taken),
-        nothing, {"dropped": removed},
+        FINAL, join(unique, done["minhash"].shards("errors"), *taken), nothing,
+        {"dropped": done["near_duplicates"].shards("dropped")},
     )  # fmt: skip
     done["redact"] = refine.redacted(config, sources, done, runner)
     errors = [name for name in ledger.ERROR_STEPS if name in done]

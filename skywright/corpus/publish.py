@@ -158,8 +158,8 @@ def _seconds(done: Mapping[str, Output]) -> dict[str, float]:
         "decontaminate": ("lookup",),
         "safety": ("scores", "quality_edges", "judge"),
         "exact_duplicates": ("exact_duplicates", "unique"),
+        "near_duplicates": ("minhash", *(name for name in done if name.startswith("near_"))),
         "takedown": ("takedown",),
-        "near_duplicates": ("minhash", "pairs", "members", "near_duplicates"),
     }
     return {
         step: sum(done[name].seconds for name in names if name in done)
@@ -221,15 +221,17 @@ def _heldout(
 
 
 def _duplicates(done: Mapping[str, Output]) -> dict[str, Any]:
-    """Counts of copies; `pairs_proposed` is what LSH proposed (a pair may come from several
-    bands), `largest_cluster` a kept document with its near copies.
+    """Counts of copies; `largest_cluster` is a kept document with its near copies, `comparisons`
+    the pairs that were compared exactly.
     """
     removed = done["near_duplicates"].read("dropped")
     return {
         "same_url": done["url_duplicates"].rows("dropped"),
         "exact_copies": done["exact_duplicates"].rows("dropped"),
         "near_copies": removed.num_rows,
-        "pairs_proposed": done["pairs"].rows("pairs"),
+        "comparisons": sum(
+            output.rows("claims") for name, output in done.items() if "near_comparisons" in name
+        ),
         "largest_cluster": int(pc.max(removed["cluster_size"]).as_py() or 1),
         "min_similarity": float(pc.min(removed["similarity"]).as_py() or 0.0),
     }

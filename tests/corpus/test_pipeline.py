@@ -150,11 +150,11 @@ def fingerprint(out: Path) -> dict[str, str]:
 def test_every_record_is_answered_for(built: CorpusResult) -> None:
     assert outcomes(built) == {
         "one": "near_copy",
-        "two": "exact_copy",  # in favour of the source of higher priority
+        "two": "same_view",  # in favour of the source of higher priority
         "zh": "kept",
         "one?utm_source=x": "same_url",
         "porn": "hard_word",
-        "copy": "exact_copy",
+        "copy": "same_view",
         "near": "kept",
         "exam": "heldout:exam",
         "empty": "no_text",
@@ -225,10 +225,10 @@ def test_sets_that_training_may_read_are_not_held_out(inputs: Path, tmp_path: Pa
 
 def test_why_answers_by_address_record_and_id(built: CorpusResult) -> None:
     (answer,) = why(built.folder, "https://www.site.org/two#top")
-    assert (answer["match"], answer["kept"], answer["rule"]) == ("url", False, "exact_copy")
+    assert (answer["match"], answer["kept"], answer["rule"]) == ("url", False, "same_view")
     assert answer["kept_record"] == "list/b.jsonl:5"
     assert answer["sentence"] == (
-        "http://site.org/two was dropped at step exact_duplicates by rule exact_copy; "
+        "http://site.org/two was dropped at step exact_duplicates by rule same_view; "
         "in favour of list/b.jsonl:5 (similarity 1.000)."
     )
     assert why(built.folder, answer["record"])[0]["match"] == "record"

@@ -62,21 +62,31 @@ def shingles(texts: pa.Array | pa.ChunkedArray, width: int = 5) -> pa.LargeListA
         raise ValueError(f"width must be at least 1, got {width}")
     values = [np.zeros(0, np.uint64)]
     lengths = [np.zeros(1, np.int64)]
-    for view in kernels.views(texts):
-        tokens = kernels.tokens(view)
-        chunk, offsets = _shingle_chunk(tokens.hashes, tokens.offsets, width)
+    for hashes, token_offsets in kernels.token_hashes(texts):
+        chunk, offsets = _shingle_chunk(hashes, token_offsets, width)
         values.append(chunk)
         lengths.append(np.diff(offsets))
     offsets = np.cumsum(np.concatenate(lengths))
     return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(values)))
 
 
+def half_shingles(texts: pa.Array | pa.ChunkedArray, width: int = 5) -> pa.LargeListArray:
+    """Sorted upper halves (uint32) of the shingles: what moves between machines.
+
+    Two sets of n n-grams share a half by chance about n^2 / 2^32 times, so a similarity is off by
+    about n / 2^32: 2e-5 for a document of 100,000 tokens.
+    """
+    whole = shingles(texts, width)
+    halves = (whole.values.to_numpy() >> np.uint64(32)).astype(np.uint32)
+    return pa.LargeListArray.from_arrays(whole.offsets, pa.array(halves))
+
+
 def flatten(lists: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """A list<uint64> column as (values uint64, offsets int64 of n + 1), without nulls."""
+    """A list column of uint64 or uint32 as (values, offsets int64 of n + 1), without nulls."""
     if isinstance(lists, pa.ChunkedArray):
         lists = lists.combine_chunks() if lists.num_chunks != 1 else lists.chunk(0)
     is_list = pa.types.is_list(lists.type) or pa.types.is_large_list(lists.type)
-    if not is_list or lists.type.value_type != pa.uint64() or lists.null_count:
+    if not is_list or lists.type.value_type not in (pa.uint64(), pa.uint32()) or lists.null_count:
         raise UserError(f"shingles: expected lists of uint64 without nulls, got {lists.type}")
     offsets = lists.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
     values = lists.values.to_numpy(zero_copy_only=False)

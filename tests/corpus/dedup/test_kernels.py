@@ -1,11 +1,7 @@
 from __future__ import annotations
 
-import gzip
-import json
 import math
-from collections import defaultdict
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,15 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skywright.corpus.dedup import exact, minhash, overlap, shingles, verify
+from skywright.corpus import kernels
+from skywright.corpus.dedup import exact, minhash, overlap, shingles
 from skywright.errors import UserError
 from tests.corpus.signals import reference
 
-DATA = Path(__file__).parents[3] / "shared" / "data" / "dedup"
-
 GOLDEN_CONTENT = "2da92fd42ef3f8fce3315227d506b770"
 GOLDEN_SHINGLES = [4795865111035581304]
-GOLDEN_BANDS = [36525876326494166, 350073254507425086]
+GOLDEN_BANDS = [10316988272455413705, 13712457839820662374]
 
 WORDS = st.lists(st.sampled_from(["a", "b", "B", "ｃ", "中", "国", "，", "\n"]), max_size=30)
 TEXTS = st.lists(WORDS.map(" ".join), max_size=8)
@@ -30,21 +25,6 @@ SETS = st.lists(st.sets(st.integers(0, 12), max_size=10), min_size=1, max_size=1
 
 def lists(sets: list[set[int]]) -> pa.Array:
     return pa.array([sorted(s) for s in sets], pa.large_list(pa.uint64()))
-
-
-def true_jaccard(a: set[int], b: set[int]) -> float:
-    return len(a & b) / len(a | b) if a | b else 0.0
-
-
-def candidate_pairs(bands: np.ndarray) -> np.ndarray:
-    pairs = set()
-    for column in bands.T:
-        members = defaultdict(list)
-        for document, band_hash in enumerate(column.tolist()):
-            members[band_hash].append(document)
-        for documents in members.values():
-            pairs.update(combinations(documents, 2))
-    return np.array(sorted(pairs), np.int64).reshape(-1, 2)
 
 
 # ---------------------------------------------------------------- shingles and exact copies
@@ -85,6 +65,40 @@ def test_flatten_reads_slices_and_chunks() -> None:
 
 
 @settings(max_examples=100, deadline=None)
+@given(TEXTS)
+def test_the_tokens_of_shingles_are_those_of_the_rules(texts: list[str]) -> None:
+    column = pa.array(texts, pa.string())
+    quick = [hashes.tolist() for hashes, _ in kernels.token_hashes(column)]
+    slow = [kernels.tokens(view).hashes.tolist() for view in kernels.views(column)]
+    assert quick == slow
+
+
+@settings(max_examples=50, deadline=None)
+@given(TEXTS, st.integers(1, 6))
+def test_signatures_of_texts_are_those_of_their_shingle_sets(texts: list[str], width: int) -> None:
+    column = pa.array(texts, pa.string())
+    signed = minhash.signatures(column, width, 4, 3, seed=2)
+    assert np.array_equal(
+        signed.bands, minhash.band_hashes(shingles.shingles(column, width), 4, 3, seed=2)
+    )
+
+
+@pytest.mark.parametrize("shared", [50, 80, 95])
+def test_sketches_differ_in_as_many_bits_as_theory_says(shared: int) -> None:
+    # 400 pairs of 100 tokens in a row, of which `shared` n-grams of one token are common to both.
+    draw = np.random.Generator(np.random.PCG64(9))
+    words = draw.integers(10**6, 10**9, (400, 200))
+    only = shared + (100 - shared) // 2
+    first = [" ".join(f"w{x}" for x in row[:only]) for row in words]
+    second = [" ".join(f"w{x}" for x in (*row[:shared], *row[only:100])) for row in words]
+    a, b = (minhash.signatures(pa.array(side), width=1).sketch for side in (first, second))
+    differ = np.unpackbits((a ^ b).view(np.uint8), axis=1).sum()
+    p = (1 - shared / 100) / 2
+    trials = 400 * 112
+    assert abs(differ - trials * p) <= 3 * math.sqrt(trials * p * (1 - p))
+
+
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.text(alphabet="aAＡ中 \n\t\u3000\u200b.，", max_size=8), max_size=12))
 def test_content_hashes_are_equal_exactly_where_collapsed_views_are(texts: list[str]) -> None:
     found = exact.content_hash(pa.array(texts, pa.string())).to_pylist()
@@ -98,7 +112,7 @@ def test_content_hashes_are_equal_exactly_where_collapsed_views_are(texts: list[
 
 
 def test_hashes_do_not_change_between_versions() -> None:
-    # Made by this code, 0.1.0: outputs on disk are keyed and joined by these.
+    # Made by this code: outputs on disk are keyed and joined by these.
     texts = pa.array(["The 天气 is ｆｉｎｅ.\n"])
     assert exact.content_hash(texts)[0].as_py().hex() == GOLDEN_CONTENT
     assert shingles.shingles(texts)[0].as_py() == GOLDEN_SHINGLES
@@ -168,105 +182,6 @@ def test_only_documents_without_shingles_have_the_empty_band_hash() -> None:
     found = minhash.band_hashes(lists([set(), {0}, {5, 6}, set()]))
     assert (found == minhash.NO_SHINGLES).all(axis=1).tolist() == [True, False, False, True]
     assert (found == minhash.NO_SHINGLES).any(axis=1).tolist() == [True, False, False, True]
-
-
-# ---------------------------------------------------------------- verified removals
-
-
-@settings(deadline=None)  # the first call compiles
-@given(st.sets(st.integers(0, 30)), st.sets(st.integers(0, 30)))
-def test_jaccard_is_intersection_over_union(a: set[int], b: set[int]) -> None:
-    found = verify.jaccard(np.array(sorted(a), np.uint64), np.array(sorted(b), np.uint64))
-    assert found == true_jaccard(a, b)
-
-
-@settings(max_examples=200, deadline=None)
-@given(SETS, st.data())
-def test_a_document_goes_only_for_a_kept_one_that_is_truly_similar(
-    sets: list[set[int]], data: st.DataObject
-) -> None:
-    n = len(sets)
-    threshold = data.draw(st.sampled_from([0.5, 0.7, 0.8, 1.0]))
-    all_pairs = list(combinations(range(n), 2))
-    pairs = np.array([p for p in all_pairs if data.draw(st.booleans())], np.int64).reshape(-1, 2)
-    order = np.array(data.draw(st.permutations(range(n))))
-    table = verify.verified_removals(pairs, lists(sets), order, threshold)
-    assert table.schema == verify.REMOVALS
-    dropped = {r["dropped"]: r for r in table.to_pylist()}
-    proposed = {frozenset(p) for p in pairs.tolist()}
-    for d, r in dropped.items():
-        assert r["kept"] not in dropped
-        assert order[r["kept"]] < order[d]
-        assert frozenset((d, r["kept"])) in proposed
-        assert r["similarity"] == true_jaccard(sets[d], sets[r["kept"]]) >= threshold
-        assert r["cluster"] == r["kept"]
-        assert r["size"] == 1 + sum(other["kept"] == r["kept"] for other in dropped.values())
-    # and nothing that should go stays
-    for a, b in pairs.tolist():
-        if a not in dropped and b not in dropped:
-            assert true_jaccard(sets[a], sets[b]) < threshold
-
-
-@settings(max_examples=100, deadline=None)
-@given(SETS, st.data())
-def test_removals_do_not_depend_on_the_order_of_documents_or_pairs(
-    sets: list[set[int]], data: st.DataObject
-) -> None:
-    n = len(sets)
-    pairs = list(combinations(range(n), 2))
-    rank = data.draw(st.permutations(range(n)))
-    moved = data.draw(st.permutations(range(n)))  # row i of the second run is document moved[i]
-    row_of = {document: row for row, document in enumerate(moved)}
-    again = [(row_of[b], row_of[a]) for a, b in data.draw(st.permutations(pairs))]
-    first = verify.verified_removals(np.array(pairs).reshape(-1, 2), lists(sets), np.array(rank))
-    second = verify.verified_removals(
-        np.array(again + again).reshape(-1, 2),
-        lists([sets[d] for d in moved]),
-        np.array([rank[d] for d in moved]),
-    )
-    expected = {(r["dropped"], r["kept"], r["similarity"], r["size"]) for r in first.to_pylist()}
-    found = {
-        (moved[r["dropped"]], moved[r["kept"]], r["similarity"], r["size"])
-        for r in second.to_pylist()
-    }
-    assert found == expected
-
-
-def test_a_chain_does_not_carry_a_document_away() -> None:
-    # a-b and b-c are similar (9/11), a-c are not (8/12): with b dropped for a, c stays.
-    chain = [set(range(10)), set(range(1, 11)), set(range(2, 12))]
-    table = verify.verified_removals(np.array([[0, 1], [1, 2], [0, 2]]), lists(chain), np.arange(3))
-    assert table["dropped"].to_pylist() == [1]
-    table = verify.verified_removals(
-        np.array([[0, 1], [1, 2], [0, 2]]), lists(chain), np.array([1, 0, 2])
-    )
-    assert table["dropped"].to_pylist() == [0, 2]
-    assert table["size"].to_pylist() == [3, 3]
-
-
-def test_equal_ranks_and_unknown_rows_are_refused() -> None:
-    with pytest.raises(ValueError, match="distinct"):
-        verify.verified_removals(np.zeros((0, 2)), lists([{1}, {2}]), np.array([0, 0]))
-    with pytest.raises(ValueError, match=r"rows 0\.\.1"):
-        verify.verified_removals(np.array([[0, 2]]), lists([{1}, {2}]), np.arange(2))
-
-
-def test_the_ten_planted_near_copies_are_found_and_nothing_else_goes() -> None:
-    path = DATA / "news_plagiarism_1000.jsonl.gz"
-    if not path.exists():
-        pytest.skip("the development data is not beside the repository")
-    with gzip.open(path, "rt", encoding="utf-8") as stream:
-        rows = [json.loads(line) for line in stream]
-    truth_lines = (DATA / "news_plagiarism_1000.truth.tsv").read_text().splitlines()
-    truth = {frozenset(line.split()) for line in truth_lines}
-    sets = shingles.shingles(pa.array([row["text"] for row in rows]))
-    pairs = candidate_pairs(minhash.band_hashes(sets))
-    table = verify.verified_removals(pairs, sets, np.arange(len(rows)))
-    found = {
-        frozenset((rows[r["dropped"]]["id"], rows[r["kept"]]["id"])) for r in table.to_pylist()
-    }
-    assert found == truth
-    assert min(table["similarity"].to_pylist()) > 0.95
 
 
 # ---------------------------------------------------------------- overlap

@@ -1,0 +1,49 @@
+"""`skywright corpus dedup`: a corpus less the copies of others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from skywright.cli.console import progress_bar, say, show_json
+from skywright.cli.shared import Engine, EngineOption, Json
+
+
+def dedup(
+    new: Annotated[Path, typer.Argument(help="Documents: a corpus's folder or Parquet files.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
+    against: Annotated[
+        list[Path] | None,
+        typer.Option("--against", help="A corpus that stands, read and not changed (repeatable)."),
+    ] = None,
+    within: Annotated[bool, typer.Option(help="Remove copies among the new documents too.")] = True,
+    jaccard: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="The true similarity that a removal needs.")
+    ] = 0.8,
+    partitions: Annotated[
+        int, typer.Option(min=1, max=4096, help="More partitions: less memory, more files.")
+    ] = 16,
+    engine: EngineOption = Engine.processes,
+    as_json: Json = False,
+) -> None:
+    """Remove near copies, of each other and of what stands in other corpora."""
+    from skywright.corpus.config import DuplicatesConfig
+    from skywright.corpus.dedup.against import DROPPED, subtract
+
+    with progress_bar(quiet=as_json) as progress:
+        counts = subtract(
+            new, against or [], out, DuplicatesConfig(jaccard=jaccard), within,
+            partitions=partitions, executor=engine.value, progress=progress,
+        )  # fmt: skip
+    if as_json:
+        show_json(
+            {"documents": counts.documents, "dropped": counts.dropped, "rounds": counts.rounds,
+             "settled": counts.settled, "out": str(out)}
+        )  # fmt: skip
+        return
+    say(f"{counts.documents - counts.dropped:,} of {counts.documents:,} documents stay")
+    if not counts.settled:
+        say(f"copies of copies went on after {counts.rounds} rounds: run it again on {out}")
+    print(out / DROPPED)

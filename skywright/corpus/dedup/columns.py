@@ -1,0 +1,49 @@
+"""Fixed-size binary columns as numpy arrays and back, without a Python object a row."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+
+def fixed_bytes(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """A fixed-size binary column as uint8 (rows, width), without a copy; nulls read as anything."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    width = column.type.byte_width
+    data = column.buffers()[1]
+    if data is None or not len(column):
+        return np.zeros((len(column), width), np.uint8)
+    whole = np.frombuffer(data, np.uint8).reshape(-1, width)
+    return whole[column.offset : column.offset + len(column)]
+
+
+def fixed_column(rows: np.ndarray) -> pa.FixedSizeBinaryArray:
+    """uint8 (rows, width) as a fixed-size binary column."""
+    rows = np.ascontiguousarray(rows, dtype=np.uint8)
+    kind = pa.binary(rows.shape[1])
+    return pa.FixedSizeBinaryArray.from_buffers(kind, len(rows), [None, pa.py_buffer(rows)])
+
+
+def words(rows: np.ndarray) -> list[np.ndarray]:
+    """uint8 (rows, width) as uint64 columns that order as the bytes do, the first one first."""
+    n, width = rows.shape
+    padded = np.zeros((n, -(-width // 8) * 8), np.uint8)
+    padded[:, :width] = rows
+    return list(padded.view(">u8").astype(np.uint64).T)
+
+
+def order_by(*keys: np.ndarray | list[np.ndarray]) -> np.ndarray:
+    """Row numbers sorted by the keys, the first one first; ties stay in order."""
+    flat = [word for key in keys for word in (key if isinstance(key, list) else [key])]
+    return np.lexsort(flat[::-1])
+
+
+def group_starts(*keys: np.ndarray | list[np.ndarray]) -> np.ndarray:
+    """Where a new group begins in rows sorted by the keys, and the number of rows at the end."""
+    flat = [word for key in keys for word in (key if isinstance(key, list) else [key])]
+    changed = np.zeros(max(len(flat[0]) - 1, 0), bool)
+    for word in flat:
+        changed |= word[1:] != word[:-1]
+    inner = np.flatnonzero(changed) + 1
+    return np.concatenate([[0], inner, [len(flat[0])]]) if len(flat[0]) else np.zeros(1, np.int64)

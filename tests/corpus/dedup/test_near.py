@@ -1,0 +1,145 @@
+"""Near copies over shards: the rule's answer, however the documents are cut and ordered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from skywright.corpus.config import DuplicatesConfig
+from skywright.corpus.dedup import best, minhash, near, rule, shingles
+from skywright.corpus.dedup.near import NearCopies, near_copies
+from skywright.engine.runner import Runner
+from skywright.engine.stage import Shard
+from tests.corpus.dedup.families import families, identity, write_shards
+
+CONFIG = DuplicatesConfig(neighbours=4)
+TEXTS = families(12, 12, seed=1) + families(40, 1, seed=2)
+
+
+def run(
+    root: Path, shards: list[Shard], config: DuplicatesConfig = CONFIG, partitions: int = 3
+) -> NearCopies:
+    with Runner(root, "inline") as runner:
+        return near_copies(runner, shards, config, partitions)
+
+
+def removed(found: NearCopies) -> dict[bytes, tuple[bytes, float, int]]:
+    rows = found.outputs["near_duplicates"].read("dropped").to_pylist()
+    return {r["id"]: (r["kept_id"], r["similarity"], r["cluster_size"]) for r in rows}
+
+
+def by_the_rule(texts: list[str], neighbours: int = 4) -> dict[bytes, tuple[bytes, float, int]]:
+    column = pa.array(texts)
+    ids = [identity(text) for text in texts]
+    ranks = [best.rank(0, None, len(t), None, i) for t, i in zip(texts, ids, strict=True)]
+    order = np.argsort(np.argsort(np.array(ranks, dtype=object), kind="stable"))
+    table = rule.removals(
+        minhash.signatures(column), shingles.half_shingles(column), order, neighbours=neighbours
+    )
+    return {
+        ids[r["dropped"]]: (ids[r["kept"]], r["similarity"], r["cluster_size"])
+        for r in table.to_pylist()
+    }
+
+
+def cut(texts: list[str], parts: int) -> list[list[str]]:
+    return [texts[i::parts] for i in range(parts)]
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[bytes, tuple[bytes, float, int]]:
+    return by_the_rule(TEXTS)
+
+
+@pytest.mark.parametrize(("parts", "partitions"), [(1, 1), (5, 3)])
+def test_stages_give_the_rules_answer_however_documents_are_cut(
+    expected: dict[bytes, tuple[bytes, float, int]], tmp_path: Path, parts: int, partitions: int
+) -> None:
+    found = run(tmp_path / "w", write_shards(tmp_path, cut(TEXTS, parts)), partitions=partitions)
+    assert len(expected) > 30
+    assert removed(found) == expected
+    assert found.settled
+    assert found.rounds > 2  # copies of copies are in it, or it would show little
+    rows = found.outputs["near_duplicates"].read("dropped")
+    assert set(rows["record"].to_pylist()) <= {
+        f"web/{n}:{row}" for n in range(parts) for row in range(len(TEXTS))
+    }
+
+
+def test_the_order_of_documents_does_not_matter(
+    expected: dict[bytes, tuple[bytes, float, int]], tmp_path: Path
+) -> None:
+    moved = [TEXTS[i] for i in np.random.default_rng(5).permutation(len(TEXTS))]
+    found = run(tmp_path / "w", write_shards(tmp_path, cut(moved, 3), named=False))
+    assert removed(found) == expected
+
+
+def test_running_on_what_stays_removes_nothing(
+    expected: dict[bytes, tuple[bytes, float, int]], tmp_path: Path
+) -> None:
+    stay = [text for text in TEXTS if identity(text) not in expected]
+    found = run(tmp_path / "w", write_shards(tmp_path, cut(stay, 2)))
+    assert removed(found) == {}
+    assert found.rounds == 1
+
+
+def test_cut_short_it_still_keeps_every_document_that_another_goes_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(near, "MAX_ROUNDS", 1)
+    found = run(tmp_path / "w", write_shards(tmp_path, cut(TEXTS, 2)))
+    gone = removed(found)
+    assert not found.settled
+    assert gone
+    assert all(kept not in gone and s >= 0.8 for kept, s, _ in gone.values())
+
+
+def test_within_scopes_only_copies_of_one_scope_go(tmp_path: Path) -> None:
+    text = families(1, 1)[0]
+    shards = [
+        *write_shards(tmp_path, [[text], [text + " end"]], source="may"),
+        *write_shards(tmp_path, [[text + " fin"]], source="june"),
+    ]
+    with Runner(tmp_path / "w", "inline") as runner:
+        together = near_copies(runner, shards, CONFIG, 2)
+        apart = near_copies(runner, shards, CONFIG, 2, {"may": "2024-05", "june": "2024-06"})
+    assert len(removed(together)) == 2
+    assert set(removed(apart)) == {identity(text)}
+
+
+def test_another_threshold_signs_nothing_again(tmp_path: Path) -> None:
+    shards = write_shards(tmp_path, cut(TEXTS, 2))
+    run(tmp_path / "w", shards)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "w" / "minhash").rglob("done.json")}
+    strict = run(tmp_path / "w", shards, DuplicatesConfig(neighbours=4, jaccard=0.95))
+    assert all(s >= 0.95 for _, s, _ in removed(strict).values())
+    after = {p: p.stat().st_mtime_ns for p in (tmp_path / "w" / "minhash").rglob("done.json")}
+    assert before == after
+
+
+def test_documents_without_tokens_are_let_be(tmp_path: Path) -> None:
+    found = run(tmp_path / "w", write_shards(tmp_path, [["...", "!!", "。"]]))
+    assert removed(found) == {}
+
+
+def test_ranks_sort_the_better_copy_first() -> None:
+    i, j = bytes(15) + b"\1", bytes(15) + b"\2"
+    best_first = [
+        best.rank(-5, None, 1, None, j, generation=0),
+        best.rank(2, 0.1, 10, "2020", j, generation=1),
+        best.rank(1, 0.9, 10, "2020", j, generation=1),
+        best.rank(1, 0.1, 20, "2020", j, generation=1),
+        best.rank(1, 0.1, 10, "2024-02-01", j, generation=1),
+        best.rank(1, 0.1, 10, "2024-01-31T23:59:59", j, generation=1),
+        best.rank(1, 0.1, 10, None, i, generation=1),
+        best.rank(1, 0.1, 10, None, j, generation=1),
+        best.rank(1, -2.0, 10, None, i, generation=1),
+        best.rank(1, float("nan"), 10, None, i, generation=1),
+        best.rank(-1, 0.9, 10, None, i, generation=1),
+    ]
+    assert sorted(best_first) == best_first
+    with pytest.raises(ValueError, match="generation"):
+        best.rank(0, None, 1, None, i, generation=2**16)
