@@ -22,6 +22,7 @@ import xxhash
 from skywright.corpus import ledger, measure
 from skywright.corpus.config import CorpusConfig
 from skywright.corpus.decontaminate import stage as decontaminate
+from skywright.corpus.edits import EDIT_SCHEMA
 from skywright.corpus.rules import whatif
 from skywright.corpus.schemas import LEDGER_SCHEMA
 from skywright.corpus.waterfall import FILE as WATERFALL
@@ -66,7 +67,7 @@ def publish(
     documents = _place(final.shards("documents"), out / "documents")
     signals = _place(done["signals"].shards("signals"), out / whatif.SIGNALS)
     _place(done["edit"].shards("signals"), out / whatif.EDITED)
-    _place(done["edit"].shards("edits"), out / "edits", final.shards("edits"))
+    edits = _place_edits(done["edit"].shards("edits"), final.shards("edits"), out / "edits")
     _place(done["decide"].shards("tags"), out / "tags")
     if "user_signals" in done:
         _place(done["user_signals"].shards("signals"), out / whatif.USERS)
@@ -92,8 +93,7 @@ def publish(
         raise CorpusError(f"the ledger keeps {tally.kept} records, {published} documents stand")
     counts = tally.as_json(_seconds(done), done["ledger"].read("samples").to_pylist())
     counts["tags"] = dict(sorted(Counter(done["decide"].read("tags")["rule"].to_pylist()).items()))
-    made = pa.concat_tables([done["edit"].read("edits"), final.read("edits")])
-    counts["edits"] = _edits(made)
+    counts["edits"] = edits
     counts["seconds_by_source"] = _seconds_by_source(done)
     for alarm in counts["alarms"]:
         logger.warning(alarm_sentence(alarm))
@@ -118,18 +118,13 @@ def _check_ids(final: Output) -> None:
         raise CorpusError("two documents have one id after exact copies were removed")
 
 
-def _place(shards: Sequence[Shard], folder: Path, later: Sequence[Shard] = ()) -> tuple[Path, ...]:
-    """Publish a stage's tables under readable names (hard links where the disk allows them).
-
-    The tables of a `later` stage over the same inputs stand beside them, their names end in "-2".
-    """
+def _place(shards: Sequence[Shard], folder: Path) -> tuple[Path, ...]:
+    """Publish a stage's tables under readable names (hard links where the disk allows them)."""
     folder.mkdir(parents=True, exist_ok=True)
     sweep_temporary(folder)
     placed = []
-    for shard, ending in [*((s, "") for s in shards), *((s, "-2") for s in later)]:
-        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", shard.key)[-80:]
-        mark = xxhash.xxh3_64_hexdigest(shard.key.encode())[:8]
-        path = folder / f"{name}-{mark}{ending}.parquet"
+    for shard in shards:
+        path = _published(shard, folder)
         temporary = folder / f"{TEMPORARY}{uuid.uuid4().hex}"
         try:
             os.link(shard.path, temporary)
@@ -138,6 +133,34 @@ def _place(shards: Sequence[Shard], folder: Path, later: Sequence[Shard] = ()) -
         os.replace(temporary, path)
         temporary.unlink(missing_ok=True)
         placed.append(path)
+    return _alone(placed, folder)
+
+
+def _place_edits(
+    first: Sequence[Shard], last: Sequence[Shard], folder: Path
+) -> dict[str, dict[str, int]]:
+    """Publish the cuts of lines and the last cuts, an input's in one table; their counts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep_temporary(folder)
+    placed, tables = [], [EDIT_SCHEMA.empty_table()]
+    for shard, later in zip(first, last, strict=True):
+        both = [pq.read_table(s.path).select(EDIT_SCHEMA.names) for s in (shard, later)]
+        table = pa.concat_tables(both)
+        with atomic_open(path := _published(shard, folder)) as stream:
+            pq.write_table(table, stream, compression="zstd")
+        placed.append(path)
+        tables.append(table)
+    _alone(placed, folder)
+    return _edits(pa.concat_tables(tables))
+
+
+def _published(shard: Shard, folder: Path) -> Path:
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", shard.key)[-80:]
+    return folder / f"{name}-{xxhash.xxh3_64_hexdigest(shard.key.encode())[:8]}.parquet"
+
+
+def _alone(placed: Sequence[Path], folder: Path) -> tuple[Path, ...]:
+    """Remove the tables of an earlier corpus."""
     for old in set(folder.glob("*.parquet")) - set(placed):
         old.unlink()
     return tuple(sorted(placed))

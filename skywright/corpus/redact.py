@@ -116,6 +116,6 @@ def _code_cuts(text: str, language: Any, config: CodeConfig) -> list[Cut]:
 
 
 REDACT = MapStage(
-    "redact", f"1 {pii.VERSION} {secrets.VERSION}", redact,
+    "redact", f"3 {pii.VERSION} {secrets.VERSION}", redact,
     {"documents": FINAL_SCHEMA, "edits": EDIT_SCHEMA}, read_redacted, rowwise=False,
 )  # fmt: skip
