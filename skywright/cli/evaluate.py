@@ -227,7 +227,12 @@ def compare(
         open_reference(reference or Path(listed[0]["path"])),
         out,
     )
-    opened = {"device": device, "dtype": dtype, "noise_floor": noise_floor, "examine": doctor}
+    opened: dict[str, Any] = {
+        "device": device,
+        "dtype": dtype,
+        "noise_floor": noise_floor,
+        "examine": doctor,
+    }
     if stop_when_sure:
         with progress_bar(quiet=as_json) as progress:
             early = compare_early(*given, progress, budget_documents=budget, seed=seed, **opened)

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from skywright.cli.evaluate import app
 from skywright.engine.files import read_json
 from skywright.errors import UserError
 from skywright.evaluate.compare import compare_early, early
 from skywright.evaluate.models import EvaluatedModel
 from skywright.evaluate.protocols import LLMCompression, Protocol
 from skywright.evaluate.score import score
-from skywright.sets import EvaluationSet
+from skywright.sets import EvaluationSet, freeze
 from skywright.tokenizer import Tokenizer
 from tests.evaluate.compared import made_set, texts
 from tests.evaluate.tiny import write_llama
@@ -150,3 +152,19 @@ def test_what_cannot_be_stopped_is_refused(
     protocol = options.pop("protocol", Protocol())
     with pytest.raises(UserError, match=message):
         compare_early(chosen, SETS, protocol, reference, tmp_path, **options)
+
+
+def test_the_command_says_what_was_decided_and_what_was_saved(
+    models: list[EvaluatedModel], tmp_path: Path
+) -> None:
+    command = ["compare", *(f"{m['name']}={m['path']}" for m in models[:2])]
+    for item in SETS:
+        freeze(tmp_path / item.name, item.name, item.domain, "en", item.documents, "domain", "made")
+        command += ["--sets", str(tmp_path / item.name)]
+    command += ["--out", str(tmp_path / "out"), "--no-doctor"]
+    done = CliRunner().invoke(app, [*command, "--stop-when-sure", "--budget", "100"])
+    assert done.exit_code == 0, done.output
+    assert " lower" in done.stdout
+    assert "of 120 documents were scored: a 64, b 64; 4" in done.stdout
+    wrong = CliRunner().invoke(app, [*command, "--budget", "100"])
+    assert wrong.exit_code == 2

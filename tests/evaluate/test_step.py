@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 import weakref
 from pathlib import Path
 
@@ -108,6 +109,18 @@ def test_one_model_is_in_memory_at_a_time(llama: Path, tokenizer: Tokenizer) -> 
         assert [ref() for ref in seen] == [None] * len(seen)
         seen.append(weakref.ref(scored.backend))
     assert len(seen) == 3
+
+
+def test_progress_tells_tokens_a_second_and_the_time_that_is_left(
+    llama: Path, tokenizer: Tokenizer
+) -> None:
+    told: list[str] = []
+    (_,) = score_models(
+        models(llama), {"one": SETS[0]}, Protocol(), tokenizer,
+        progress=lambda done, total, text: told.append(text), batch_tokens=64,
+    )  # fmt: skip
+    assert told[0] == "step-0 on one"
+    assert re.fullmatch(r"step-0 on one: [\d,]+ tokens/s, \d+ s left", told[-1])
 
 
 def test_checkpoints_can_be_named_and_wrong_names_are_refused(

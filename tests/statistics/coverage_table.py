@@ -29,7 +29,7 @@ FOUR = ("code", "en_wiki", "zh_poetry", "zh_wiki")
 
 def cases() -> list[tuple[str, Sample, int]]:
     """Name, population, and units drawn in each of its domains."""
-    generated = {s: simulated(documents=400, domains=1, sigma=s) for s in (0.5, 0.8, 1.0)}
+    generated = {s: simulated(documents=20_000, domains=1, sigma=s) for s in (0.5, 0.8, 1.0)}
     return [
         ("real 4 domains, bytes", real().of(*FOUR), 25),
         ("real 4 domains, reference tokens", real("reference_tokens").of(*FOUR), 25),
@@ -70,28 +70,26 @@ def stopping(simulations: int) -> None:
     looks = np.arange(0, size, ROUND_DOCUMENTS) + ROUND_DOCUMENTS
     looks = np.minimum(looks[looks >= FIRST_LOOK], size) - 1
     orders = np.array([random_order(size, seed) for seed in range(simulations)])
-    print("| pair | difference | plan | holds, with replacement | holds, without | decided | "
-          "documents (median) | wrong |")  # fmt: skip
+    print("| pair | difference | holds, with replacement | holds, without | decided | "
+          "documents, median | wrong |")  # fmt: skip
     for a, b in combinations(sample.models, 2):
         tops = (sample.models[a] - sample.models[b]) * weights
         truth = tops.sum() / sizes.sum()
-        for planned in (30, PLANNED_DOCUMENTS, 300):
-            again = sequence_coverage(
-                sample.models[a] * weights, sample.models[b] * weights, sizes, units=1000,
-                planned_units=planned, simulations=simulations,
-            )  # fmt: skip
-            _, lows, highs = ratio_bounds(tops[orders], sizes[orders], planned, 0.05)
-            lows, highs = lows[:, looks], highs[:, looks]
-            held = ((lows <= truth) & (truth <= highs)).all(axis=1).mean()
-            outside = (lows > 0) | (highs < 0)
-            sure = outside.any(axis=1)
-            first = np.argmax(outside, axis=1)
-            rows = np.arange(simulations)
-            wrong = sure & (np.sign(lows[rows, first]) != np.sign(truth))
-            took = np.where(sure, looks[first] + 1, size)
-            print(f"| {a} - {b} | {truth:+.4f} | {planned} | {100 * again.share.value:.1f} |"
-                  f" {100 * held:.1f} | {100 * sure.mean():.1f} | {np.median(took):.0f} of {size} |"
-                  f" {100 * wrong.mean():.1f} |", flush=True)  # fmt: skip
+        again = sequence_coverage(
+            sample.models[a] * weights, sample.models[b] * weights, sizes, units=1000,
+            planned_units=PLANNED_DOCUMENTS, first_look=FIRST_LOOK, simulations=simulations,
+        )  # fmt: skip
+        _, lows, highs = ratio_bounds(tops[orders], sizes[orders], PLANNED_DOCUMENTS, 0.05)
+        lows, highs = lows[:, looks], highs[:, looks]
+        held = ((lows <= truth) & (truth <= highs)).all(axis=1).mean()
+        outside = (lows > 0) | (highs < 0)
+        sure = outside.any(axis=1)
+        first = np.argmax(outside, axis=1)
+        wrong = sure & (np.sign(lows[np.arange(simulations), first]) != np.sign(truth))
+        took = np.where(sure, looks[first] + 1, size)
+        print(f"| {a} - {b} | {truth:+.4f} | {100 * again.share.value:.1f} | {100 * held:.1f} |"
+              f" {100 * sure.mean():.1f} | {np.median(took):.0f} of {size} |"
+              f" {100 * wrong.mean():.1f} |", flush=True)  # fmt: skip
 
 
 def main() -> None:
