@@ -17,6 +17,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -148,17 +149,20 @@ class GatherStage:
 Stage = MapStage | ExchangeStage | GatherStage
 
 
+@lru_cache(maxsize=256)
+def _installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        raise UserError(f"the package {name!r} is not installed; install it") from None
+
+
 def library_versions(names: Sequence[str]) -> dict[str, str]:
     """Installed versions of the distributions that change a stage's output."""
-    found = {}
-    for name in sorted({*names, "pyarrow"}):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            raise UserError(f"the package {name!r} is not installed; install it") from None
-    return found
+    return {name: _installed(name) for name in sorted({*names, "pyarrow"})}
 
 
+@lru_cache(maxsize=256)
 def source_hash(function: Callable[..., Any]) -> str:
     """Hash of the module in which `function` is defined: tells changed code from unchanged."""
     module = sys.modules[function.__module__]
