@@ -1,7 +1,7 @@
 r"""From LaTeX to text: prose and formulas stay, markup goes.
 
 Kept: paragraphs, section titles, list items, formulas as they are written (`$..$`, `\[..\]`,
-`equation`, `align` and their kin, without labels), verbatim text, footnotes in place. Dropped:
+`equation`, `align` and their kin, without labels), verbatim text, footnotes in brackets. Dropped:
 comments, the preamble (its title stays), figures, tables, bibliographies, references, citations
 and every command that writes nothing. Nothing is expanded: an author's own macros go, their
 arguments stay. `\input` is not followed.
@@ -85,8 +85,10 @@ MAX_DEPTH = 20
 _ACCENTED = re.compile(r"\s*(?:\{\s*(\\[ij]|[^\W\d_])?\s*\}|(\\[ij]\b ?|[^\W\d_]))")
 _ARGUMENT = re.compile(r"\s*(?:\[[^\]]{0,500}\])?\s*\{")
 _OPTIONAL = re.compile(r"\s*\[[^\[\]]{0,500}\]")
-_LABEL = re.compile(r"\\label\s*\{[^{}]*\}\s?|(?<!\\)%[^\n]*\n?")
+_LABEL = re.compile(r"\\label\s*\{[^{}]*\}|(?<!\\)%[^\n]*\n?")
 _DEFINITION = re.compile(r"[^\n{]{0,200}(?:\{|(?=\n))")  # up to its body, or of \let, its line
+_HELD = str.maketrans({"\n": "\v", " ": "\f"})  # what joining lines to paragraphs must not touch
+_LET_GO = str.maketrans({"\v": "\n", "\f": " "})
 _EMPTY = re.compile(r"\s\((?:[\s,;]|and)*\)")  # what references leave behind
 _TITLE = re.compile(r"\\title\s*(?:\[[^\]]{0,500}\])?\s*\{")
 
@@ -170,7 +172,7 @@ class _Reading:
                 self._out.append(f"\n\n{_formula(self._source[start:end])}\n\n")
             elif kept:
                 inside = self._source[self._behind_optional(at) : end - len(f"\\end{{{name}}}")]
-                self._out.append("\n\n" + inside.strip("\n").replace("\n", "\v") + "\n\n")
+                self._out.append("\n\n" + inside.strip("\n").translate(_HELD) + "\n\n")
             return end
         self._out.append("\n\n")
         return self._behind_optional(at)
@@ -185,13 +187,14 @@ class _Reading:
             # A line of its own goes with its end, which would else make an empty line.
             alone = self._source[start - 1 : start].isspace()
             return at + 1 if alone and self._source[at : at + 1] == "\n" else at
-        if name in _TITLES:
+        if name in _TITLES or name == "footnote":
             begun = _ARGUMENT.match(self._source, at)
             end = self._ends.get(begun.end() - 1) if begun else None
             if begun and end:
-                self._out.append("\n\n")
+                before, after = ("\n\n", "\n\n") if name in _TITLES else (" (", ")")
+                self._out.append(before)
                 self._inner(begun.end(), end)
-                self._out.append("\n\n")
+                self._out.append(after)
                 return end + 1
             return at
         if name in ("def", "gdef", "let"):
@@ -281,5 +284,5 @@ def _paragraphs(text: str) -> str:
     """Lines joined to paragraphs, which stand apart by empty lines."""
     text = re.sub(r"[ \t]*\n[ \t]*", "\n", _EMPTY.sub("", text))
     paragraphs = (re.sub(r"[ \t\n]+", " ", part).strip() for part in re.split(r"\n{2,}", text))
-    joined = "\n\n".join(part for part in paragraphs if part.strip("- \v"))
-    return joined.replace("\v", "\n")
+    joined = "\n\n".join(part for part in paragraphs if part.strip("- \v\f"))
+    return joined.translate(_LET_GO)

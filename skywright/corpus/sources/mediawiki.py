@@ -44,7 +44,9 @@ def read_mediawiki(
     scan = _Scan(name, packing is PLAIN, max_bytes, end)
     for piece in pieces(source, packing, start):
         if isinstance(piece, Damage):
-            yield scan.damaged(piece)
+            yield from scan.damaged(piece)
+            if scan.done:
+                return
             continue
         for place, page, size in scan.pages(piece.frame, piece.at, piece.data):
             yield _record(page, size, place, base, max_bytes)
@@ -81,14 +83,18 @@ class _Scan:
         self._base += size
         self._searched = 0
 
-    def damaged(self, damage: Damage) -> Record:
-        """The row for a damaged frame; a page that it broke off goes with it."""
-        place = self.open or f"{self._name}:{damage.frame}"
-        self.open = None
-        self._size = 0
+    def damaged(self, damage: Damage) -> Iterator[Record]:
+        """Rows for a page that breaks off, and for the frame that could not be read."""
+        if self.open is not None:
+            yield Record(self.open, rule=damage.error.rule, message=f"breaks off: {damage.error}")
+        self.done = self._end is not None and damage.frame >= self._end
+        if not self.done:
+            yield Record(
+                f"{self._name}:{damage.frame}", rule=damage.error.rule, message=str(damage.error)
+            )
+        self.open, self._size = None, 0
         self._drop(len(self._held))
         self._frames.clear()
-        return Record(place, rule=damage.error.rule, message=str(damage.error))
 
     def pages(self, frame: int, at: int, data: bytes) -> Iterator[tuple[str, bytes, int]]:
         """Pages that end in the next piece: place, bytes (none if too large), size."""

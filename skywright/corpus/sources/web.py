@@ -13,7 +13,6 @@ from skywright.errors import UserError
 _RANGE = re.compile(r"bytes (\d+)-\d*/(\d+)$")
 _PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
 _TIMEOUT_S = 60.0  # without a byte
-_PIECE_BYTES = 1 << 18
 
 
 @lru_cache(maxsize=1)
@@ -79,7 +78,7 @@ class _WebBody:
 
     def __init__(self, response: Any, skip: int) -> None:
         self._response = response
-        self._pieces: Iterator[bytes] = response.iter_raw(_PIECE_BYTES)
+        self._pieces: Iterator[bytes] = response.iter_raw()  # as they come: none waits for more
         self._held = memoryview(b"")
         self._skip = skip
 

@@ -1,0 +1,196 @@
+"""MediaWiki dumps, wikitext and LaTeX."""
+
+from __future__ import annotations
+
+import io
+import json
+from xml.sax.saxutils import escape
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skywright.corpus.records import Record
+from skywright.corpus.sources import latex, wikitext
+from skywright.corpus.sources.inputs import Input
+from skywright.corpus.sources.mediawiki import read_mediawiki
+from tests.corpus.pages import EN, ZH
+from tests.corpus.sources.packing import PACK
+
+HEAD = (
+    '<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="zh">\n'
+    "  <siteinfo>\n    <sitename>W</sitename>\n"
+    "    <base>https://zh.wikipedia.org/wiki/Wikipedia:%E9%A6%96%E9%A1%B5</base>\n  </siteinfo>\n"
+)
+
+
+def page(title: str, text: str, number: int = 1, ns: int = 0, redirect: str = "",
+         model: str = "wikitext", date: str = "2024-05-01T00:00:00Z") -> str:  # fmt: skip
+    moved = f'    <redirect title="{escape(redirect)}" />\n' if redirect else ""
+    return (
+        f"  <page>\n    <title>{escape(title)}</title>\n    <ns>{ns}</ns>\n    <id>{number}</id>\n"
+        f"{moved}    <revision>\n      <id>7</id>\n      <timestamp>{date}</timestamp>\n"
+        f"      <model>{model}</model>\n      <format>text/x-wiki</format>\n"
+        f'      <text bytes="{len(text)}" xml:space="preserve">{escape(text)}</text>\n'
+        "    </revision>\n  </page>\n"
+    )
+
+
+def dump(pages: list[str]) -> bytes:
+    return (HEAD + "".join(pages) + "</mediawiki>\n").encode()
+
+
+def read(data: bytes, name: str = "s/a.xml", limit: int = 10**5) -> list[Record]:
+    return list(read_mediawiki(Input(io.BytesIO(data)), name, limit))
+
+
+PAGES = [
+    page("A & B", f"{EN} <b>x</b> &nbsp;", 11),
+    page("Talk:A", "no article", 12, ns=1),
+    page("Old", "#REDIRECT [[A]]", 13, redirect="A & B"),
+    page("数据", ZH, 14),
+    page("Module", "return 1", 15, model="Scribunto"),
+    page("Large", "x" * 200_000, 16),
+]
+
+
+@pytest.mark.parametrize("ending", [e for e in PACK if e != ".lz4"])
+def test_articles_are_read_and_every_other_page_is_accounted_for(ending: str) -> None:
+    records = read(PACK[ending](dump(PAGES)), f"s/a.xml{ending}")
+    assert [record.rule for record in records] == [
+        None, "namespace", "redirect", None, "model", "too_large",
+    ]  # fmt: skip
+    assert records[0].payload == f"{EN} <b>x</b> &nbsp;".encode()
+    assert records[0].url == "https://zh.wikipedia.org/wiki/A_%26_B"
+    assert json.loads(records[0].meta) == {"title": "A & B", "page_id": 11}
+    assert records[3].url == "https://zh.wikipedia.org/wiki/%E6%95%B0%E6%8D%AE"
+    assert records[0].date == "2024-05-01T00:00:00Z"
+    assert {record.form for record in records if record.rule is None} == {"wikitext"}
+    text = dump(PAGES)
+    places = [f"s/a.xml{ending}:{'0+' if ending else ''}{text.find(p.strip().encode())}"
+              for p in PAGES]  # fmt: skip
+    assert [record.record for record in records] == places
+
+
+def test_a_damaged_frame_costs_its_own_pages() -> None:
+    frames = [PACK[".bz2"](p.encode()) for p in (HEAD, *PAGES[:2], PAGES[3], "</mediawiki>")]
+    hurt = bytearray(frames[2])
+    hurt[len(hurt) // 2] ^= 1
+    records = read(b"".join([*frames[:2], bytes(hurt), *frames[3:]]), "s/a.xml.bz2")
+    assert [record.rule for record in records] == [None, "corrupt", None]
+    (*_, last) = read(dump(PAGES)[:-300_00], "s/a.xml")
+    assert last.rule == "truncated"
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=200), st.integers(0, 2000))
+def test_garbage_in_a_dump_ends_in_rows(junk: bytes, at: int) -> None:
+    text = dump(PAGES[:4])
+    at %= len(text)
+    records = read(text[:at] + junk + text[at:])
+    assert len(records) >= 3
+    assert len({record.record for record in records}) == len(records)
+
+
+ARTICLE = """{{Infobox|name=x|y={{nested|a}}}}
+'''计算机'''（-{zh-hans:计算机;zh-hant:電腦}-，{{lang-en|computer}}）是一种[[机器|机器设备]]<ref name="a">{{cite|x}}</ref>。<!-- c -->
+[[File:a.jpg|thumb|[[link]] caption]]
+-{H|zh-cn:软件;zh-tw:軟體}-
+== 历史 ==
+=== 空 ===
+=== 早期 ===
+* 第一项[[甲]]
+* 第二项 <math>a<b</math> {{link-en|图灵机|Turing machine}}
+{| class="wikitable"
+| a || b
+|}
+见[https://x.org 官网]。&nbsp;A&amp;B，<nowiki>[[原样]]</nowiki>
+== 参考文献 ==
+{{reflist}}
+[[Category:电脑]]
+[[en:Computer]]
+"""
+
+
+def test_wikitext_becomes_the_text_of_the_article() -> None:
+    assert wikitext.plain_text(ARTICLE) == (
+        "计算机（计算机，computer）是一种机器设备。\n\n历史\n\n早期\n\n第一项甲\n"
+        "第二项 $a<b$ 图灵机\n\n见官网。\xa0A&B，[[原样]]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("markup", "simplified", "traditional"),
+    [
+        ("-{zh-hans:计算机;zh-hant:電腦}-", "计算机", "電腦"),
+        ("-{zh-cn:软件; zh-tw:軟體; zh-hk:軟件}-", "软件", "軟體"),
+        ("-{zh-tw:軟體}-", "軟體", "軟體"),
+        ("-{不转换}-", "不转换", "不转换"),
+        ("-{R|原文}-", "原文", "原文"),
+        ("-{A|zh-cn:博客;zh-tw:部落格}-", "博客", "部落格"),
+        ("-{H|zh-cn:博客;zh-tw:部落格}-", "", ""),
+        ("-{T|zh-cn:题目;zh-tw:題目}-", "", ""),
+        ("-{zh:甲; zh-hant:乙 & 丙;}-", "甲", "乙 & 丙"),
+    ],
+)
+def test_the_form_that_fits_the_page_is_kept(
+    markup: str, simplified: str, traditional: str
+) -> None:
+    assert wikitext.plain_text("这个国家的历史" + markup) == "这个国家的历史" + simplified
+    assert wikitext.plain_text("這個國家的歷史" + markup) == "這個國家的歷史" + traditional
+
+
+PAPER = r"""\documentclass[12pt]{article} % a comment
+\usepackage{amsmath}
+\newcommand{\R}{\mathbf{R}}
+\title{On G\"odel's \emph{work}}
+\author{A. Nobody}
+\begin{document}
+\maketitle
+\begin{abstract}
+We show~that 100\% of $x \in X$ are ``good''---see \cite{a,b} and Section \ref{s}.
+\end{abstract}
+\section{Intro\label{s}}
+First line % hidden
+continues here\footnote{A note.}.
+\begin{equation}\label{e}
+a = b % why
+\end{equation}
+\begin{figure}\includegraphics{x.png}\caption{gone}\end{figure}
+\begin{itemize}
+\item one
+\item[(b)] two $a_1$
+\end{itemize}
+\begin{verbatim}
+x = 1  % kept
+  y
+\end{verbatim}
+Erd\H{o}s, na\"{\i}ve, \c{c}a, \textbf{bold \emph{and} slanted}, a price of \$5 \& more.
+\end{document}
+ignored
+"""
+
+
+def test_latex_becomes_text_and_formulas() -> None:
+    assert latex.plain_text(PAPER) == (
+        "On Gödel's work\n\n"
+        "We show that 100% of $x \\in X$ are “good”—see and Section .\n\n"
+        "Intro\n\n"
+        "First line continues here (A note.).\n\n"
+        "\\begin{equation} a = b \\end{equation}\n\n"
+        "- one\n\n- (b) two $a_1$\n\n"
+        "x = 1  % kept\n  y\n\n"
+        "Erdős, naïve, ça, bold and slanted, a price of $5 & more."
+    )
+
+
+def test_a_part_without_a_preamble_is_read_whole() -> None:
+    assert latex.plain_text("Let $X$ be a set.\n\nThen\\\\ done.") == "Let $X$ be a set.\n\nThen done."
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(alphabet="\\{}[]$%~ab \n&-|=<>'!:;/ref*#", max_size=300))
+def test_any_text_is_read_and_plain_words_survive(text: str) -> None:
+    for plain in (wikitext.plain_text, latex.plain_text):
+        assert isinstance(plain(text), str)
+        assert plain("only words 和汉字") == "only words 和汉字"
