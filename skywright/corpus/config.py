@@ -87,15 +87,30 @@ class LanguageConfig(Config):
 class LimitsConfig(Config):
     """Counted limits on one record. Above them it is dropped, and the ledger says so.
 
-    `max_depth` bounds the nesting of tags, because the extraction's time grows with its square
-    (measured: 18 ms at depth 1,000, 464 ms at 5,000).
+    `max_depth` bounds the nesting of tags and `max_attributes` the attributes of one tag, because
+    parsing time grows with their squares (measured: 18 ms at depth 1,000, 464 ms at 5,000; 2 ms
+    with 1,000 attributes, 185 ms with 10,000, 16 s with 40,000).
     """
 
     max_record_bytes: ByteSize = 8 * 2**20
     max_text_bytes: ByteSize = 4 * 2**20
     max_tags: int = Field(default=200_000, gt=0)
     max_depth: int = Field(default=1_000, gt=0)
+    max_attributes: int = Field(default=1_000, gt=0)
     min_chars: int = Field(default=1, ge=1)
+
+
+class ExtractionConfig(Config):
+    """How the main content of a page is found: `own` (a line model over resiliparse's parser),
+    `fast` (resiliparse's rules), `precise` (trafilatura in fast mode, an extra).
+
+    The precise tier gives a page `precise_timeout_s` seconds, and a new process every
+    `precise_pages_a_worker` pages.
+    """
+
+    tier: Literal["own", "fast", "precise"] = "own"
+    precise_timeout_s: float = Field(default=30, gt=0)
+    precise_pages_a_worker: int = Field(default=1_000, ge=1)
 
 
 class RuleChanges(Config):
@@ -197,6 +212,7 @@ class CorpusConfig(Config):
     limits: LimitsConfig = LimitsConfig()
     signals: dict[str, str] = {}
     edits: EditsConfig = EditsConfig()
+    extraction: ExtractionConfig = ExtractionConfig()
     rules: RulesConfig = RulesConfig()
     duplicates: DuplicatesConfig = DuplicatesConfig()
     heldout: HeldoutConfig = HeldoutConfig()

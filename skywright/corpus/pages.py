@@ -19,8 +19,15 @@ import xxhash
 
 from skywright.config import Config
 from skywright.corpus import joined
-from skywright.corpus.config import Lang, LanguageConfig, LimitsConfig
+from skywright.corpus.config import (
+    CorpusConfig,
+    ExtractionConfig,
+    Lang,
+    LanguageConfig,
+    LimitsConfig,
+)
 from skywright.corpus.extract import extract
+from skywright.corpus.extract.precise import trafilatura_version
 from skywright.corpus.language import Detected, label
 from skywright.corpus.records import document_id, tables
 from skywright.corpus.schemas import DOCUMENT_SCHEMA, DROP_SCHEMA, ID, drop, drop_table
@@ -39,10 +46,22 @@ class IndexParams(Config):
 
 
 class ExtractParams(Config):
-    """What extraction depends on."""
+    """What extraction depends on; `trafilatura` is its version where the precise tier is used."""
 
     limits: LimitsConfig
+    extraction: ExtractionConfig
     language: LanguageConfig
+    trafilatura: str | None
+
+
+def extract_params(config: CorpusConfig) -> ExtractParams:
+    """The extraction's part of a recipe. Raises `UserError` if its tier is not installed."""
+    return ExtractParams(
+        limits=config.limits,
+        extraction=config.extraction,
+        language=config.language,
+        trafilatura=trafilatura_version() if config.extraction.tier == "precise" else None,
+    )
 
 
 class NoParams(Config):
@@ -248,10 +267,7 @@ def _document(row: dict[str, Any], params: ExtractParams) -> dict[str, Any]:
             )
         text = text_of(row["form"], row["payload"])
     else:
-        page = extract(
-            row["payload"], row["charset"], max_tags=limits.max_tags, max_depth=limits.max_depth,
-            max_text_bytes=limits.max_text_bytes,
-        )  # fmt: skip
+        page = extract(row["payload"], row["charset"], limits, params.extraction)
         if page.text is None:
             return drop(
                 record, "extract", str(page.rule), value=page.value, threshold=page.threshold
@@ -296,6 +312,6 @@ def _merged_meta(meta: str | None, extra: dict[str, Any]) -> str:
 
 
 EXTRACT = MapStage(
-    "extract", "2", extract_batch, {"documents": DOCUMENT_SCHEMA, "dropped": DROP_SCHEMA},
+    "extract", "3", extract_batch, {"documents": DOCUMENT_SCHEMA, "dropped": DROP_SCHEMA},
     read_survivors, batch_rows=32, libraries=("resiliparse", "fasttext-community"),
 )  # fmt: skip

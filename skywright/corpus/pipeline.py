@@ -185,7 +185,7 @@ def _run(
     )  # fmt: skip
     done["extract"] = runner.map(
         pages.EXTRACT, join(sources, done["survivors"].shards("survivors")),
-        pages.ExtractParams(limits=config.limits, language=config.language),
+        pages.extract_params(config),
     )  # fmt: skip
     extracted = [_bare(shard) for shard in done["extract"].shards("documents")]
     done["signals"] = runner.map(measure.SIGNALS, extracted, nothing)

@@ -9,14 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skywright.corpus.charset import codec_of, decode
-from skywright.corpus.extract import Extracted, extract, markup
+from skywright.corpus.config import ExtractionConfig, LimitsConfig
+from skywright.corpus.extract import Extracted, extract
 from skywright.corpus.sources.warc import read_warc
 from tests.corpus.pages import DATA, EN, ZH, ZH_HANT, html, needs_data
 
 
-def text_of(data: bytes, charset: str | None = None, **limits: int) -> Extracted:
+def text_of(
+    data: bytes, charset: str | None = None, tier: str = "own", **limits: int
+) -> Extracted:
     limits = {"max_tags": 10_000, "max_depth": 500, "max_text_bytes": 10**6} | limits
-    return extract(data, charset, **limits)
+    return extract(
+        data, charset, LimitsConfig.model_validate(limits),
+        ExtractionConfig.model_validate({"tier": tier}),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -71,9 +77,10 @@ def test_decoding_never_raises_and_gives_text_that_can_be_written(
     decode(data, charset).text.encode()
 
 
-def test_widths_and_punctuation_stay_as_they_stood_on_the_page() -> None:
+@pytest.mark.parametrize("tier", ["own", "fast"])
+def test_widths_and_punctuation_stay_as_they_stood_on_the_page(tier: str) -> None:
     text = "Ｆｕｌｌ　ｗｉｄｔｈ：“引号”，１２３。ﬁ ① ㎏ Å é é"
-    page = text_of(html(text).encode()).text
+    page = text_of(html(text).encode(), tier=tier).text
     assert page is not None
     assert re.sub(r"\s", "", page) == re.sub(r"\s", "", text)
 
@@ -83,15 +90,17 @@ def test_guards_count_before_they_parse() -> None:
     assert (text_of(deep).rule, text_of(deep).value) == ("depth", 600)
     assert text_of(b"<p>" * 20_000).rule == "tags"
     assert text_of(html("x" * 2000).encode(), max_text_bytes=1000).rule == "text_bytes"
-    assert markup(b"<p>a<p>b<br><ul><li>c<li>d</ul></p>") == (8, 1)
+    many = b"<p " + b" ".join(b"a%d" % i for i in range(1_001)) + b">text"
+    assert (text_of(many).rule, text_of(many).value) == ("attributes", 1_001)
 
 
-def test_menus_and_scripts_are_no_text() -> None:
+@pytest.mark.parametrize("tier", ["own", "fast"])
+def test_menus_and_scripts_are_no_text(tier: str) -> None:
     page = (
         "<html><head><title>T</title><script>var x = 1</script></head><body>"
         f"<nav><a href=/>Home</a></nav><article><p>{EN}</p></article></body></html>"
     )
-    assert text_of(page.encode())[:3] == (EN, "ascii", "T")
+    assert text_of(page.encode(), tier=tier)[:3] == (EN, "ascii", "T")
 
 
 def test_charset_labels_are_read_as_browsers_do() -> None:

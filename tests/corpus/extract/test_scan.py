@@ -1,0 +1,103 @@
+"""The look at a page before it is parsed: counts that an attacker cannot talk down, and hints."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skywright.corpus.extract import words
+from skywright.corpus.extract.scan import Runs, scan
+
+
+def runs_of(page: str) -> list[tuple[str, set[str]]]:
+    """Letters of every run with the hints of all elements around it."""
+    found = scan(page.encode())[1]
+    return [(letters, hints) for letters, hints, _ in _told(found)]
+
+
+def _told(found: Runs) -> list[tuple[str, set[str], bool]]:
+    text = found.letters.tobytes()
+    told = []
+    for i, mask in enumerate(found.far.tolist()):
+        letters = text[found.starts[i] : found.starts[i + 1]].decode()
+        hints = {name for bit, name in enumerate(words.HINTS) if mask >> bit & 1}
+        told.append((letters, hints, bool(found.linked[i])))
+    return told
+
+
+@pytest.mark.parametrize(
+    ("page", "tags", "depth"),
+    [
+        ("<p>a<p>b<br><ul><li>c<li>d</ul></p>", 8, 2),
+        ("<!-- <b> --><p>x", 1, 1),
+        ("<!--><p>x", 1, 1),  # an empty comment, by the standard
+        ("<script>if (a<b) '<div>'</script><p>x", 3, 1),
+        ("<p title='a > b'>x</p>", 2, 1),
+        ("a < b <3 </>", 0, 0),
+        ("<table><tr><td>a<td>b<tr><td>c</table>", 7, 3),
+        ("<div><svg><path/><path/></svg></div>", 6, 2),
+        ("", 0, 0),
+    ],
+)
+def test_tags_and_nesting_are_counted_as_the_standard_has_them(
+    page: str, tags: int, depth: int
+) -> None:
+    counts = scan(page.encode())[0]
+    assert (counts.tags, counts.depth) == (tags, depth)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["<div>", "<div></b>", "<span><div></span>", "<rt>", "<optgroup>", "<div><table><tr><td></div>",
+     "<div></nothing>", "<svg><style>", "<b><p>", "<div></p>"],
+)  # fmt: skip
+def test_end_tags_that_close_nothing_hide_no_nesting(piece: str) -> None:
+    assert scan(piece.encode() * 3000)[0].depth >= 3000
+    assert scan(("<svg>" + "<option>" * 3000).encode())[0].depth >= 3000
+
+
+def test_names_of_formatting_elements_are_counted_apart() -> None:
+    names = "b big code em font i nobr s small strike strong tt u".split()
+    assert len({words.fnv(name) % 64 for name in names}) == len(names)
+
+
+def test_a_million_nested_elements_are_counted_in_one_pass() -> None:
+    assert scan(b"<div>" * 10**6)[0].depth == 10**6
+
+
+def test_attributes_are_counted_by_the_tag_that_has_most() -> None:
+    assert scan(b"<p a b=1 c='x y' d=\"z>\"><i e>x")[0].attributes == 4
+
+
+def test_runs_of_text_know_the_words_of_the_elements_around_them() -> None:
+    page = (
+        '<div class="siteNav"><a href=/>Home</a></div>'
+        '<div id="article-body"><p class=x>First &amp; second</p><a name=n>Third</a></div>'
+        '<div role="complementary">Rail</div><footer>End</footer><noscript>no</noscript>'
+    )
+    assert runs_of(page) == [
+        ("Home", {"nav"}),
+        ("Firstsecond", {"piece", "content", "box"}),
+        ("Third", {"piece", "content", "box"}),
+        ("Rail", {"side"}),
+        ("End", {"foot"}),
+    ]
+    assert [linked for *_, linked in _told(scan(page.encode())[1])] == [True] + [False] * 4
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["<div", ">", "<p>", "</p>", "<!--", "-->", "<script>", "</script>", "'", '"', "=", "&",
+             ";", "<a href=x>", "</a>", "<svg>", "</svg>", "<td>", "<table>", "text", "中文", "<", "/"]
+        )
+    )
+)  # fmt: skip
+def test_any_soup_of_tags_is_scanned_within_its_bounds(soup: list[str]) -> None:
+    page = "".join(soup).encode()
+    counts, found = scan(page)
+    assert counts.tags <= page.count(b"<")
+    assert counts.depth <= counts.tags
+    assert len(found.letters) <= len(page)
+    assert found.starts.tolist() == sorted(set(found.starts.tolist()))
