@@ -193,7 +193,12 @@ def main() -> None:
         "rules_ratio": told["en"]["ratio"],
     }
     if given.out:
-        record = {**line, "by_lang": told, "agreement": agreed, "cpu_share_of_others": others.share()}
+        record = {
+            **line,
+            "by_lang": told,
+            "agreement": agreed,
+            "cpu_share_of_others": others.share(),
+        }
         given.out.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     print(json.dumps(line))
 

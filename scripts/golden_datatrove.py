@@ -76,9 +76,8 @@ def values(language: str, text: str) -> dict[str, Any]:
         "dup_paragraphs": rep.find_duplicates(paragraphs),
         "paragraphs": len(paragraphs),
         "all_lines": len(all_lines),
-        "terminal_share": sum(
-            line.endswith(tuple(TERMINAL_PUNCTUATION)) for line in solid_lines
-        ) / len(solid_lines),
+        "terminal_share": sum(line.endswith(tuple(TERMINAL_PUNCTUATION)) for line in solid_lines)
+        / len(solid_lines),
         "short_share": sum(len(line) <= 30 for line in solid_lines) / len(solid_lines),
         "newline_ratio": text.count("\n") / len(words),
         "javascript_lines": sum("javascript" in line.lower() for line in lines),

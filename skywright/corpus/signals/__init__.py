@@ -5,6 +5,7 @@ carry a version: the same name elsewhere often means another formula.
 """
 
 from skywright.corpus.signals.counts import LINE_FLAGS
+from skywright.corpus.signals.registry import EN_STOP_WORDS, SIGNALS, Signal, View
 from skywright.corpus.signals.table import (
     LINES_SCHEMA,
     SCHEMA,
@@ -13,7 +14,6 @@ from skywright.corpus.signals.table import (
     measure,
     measure_with_lines,
 )
-from skywright.corpus.signals.registry import EN_STOP_WORDS, SIGNALS, Signal, View
 
 __all__ = [
     "EN_STOP_WORDS", "LINES_SCHEMA", "LINE_FLAGS", "SCHEMA", "SIGNALS", "VERSION", "Measured",
