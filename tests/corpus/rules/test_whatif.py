@@ -1,4 +1,4 @@
-"""Edits, tags, a user's own signals and rules, and what-if, on a small corpus that is really built."""
+"""Edits, tags, a user's own signals and rules, and what-if, on a small corpus that is built."""
 
 from __future__ import annotations
 
@@ -68,7 +68,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
                      "action": "tag"},
                 ],
                 "lang": {"en": {"presets": ["gopher"], "thresholds": {"gopher_tokens_min": 60},
-                                "off": ["gopher_letter_tokens", "gopher_top_4gram", "gopher_top_3gram", "gopher_top_2gram",
+                                "off": ["gopher_letter_tokens",
+                                        *(f"gopher_top_{n}gram" for n in range(2, 5)),
                                         *(f"gopher_dup_{n}gram" for n in range(5, 11))]}},
             },
             "edits": {"lang": {"en": {"on": ["refinedweb_counter"]}}},
