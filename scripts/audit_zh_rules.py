@@ -5,8 +5,9 @@
 `zh_audit_labels.tsv` beside this file holds the labels: keep, or drop for text that no one would
 want to learn from (spun, machine-translated or stuffed pages, lists of links and goods, gambling).
 They were given to the text alone, before any rule was run. Only a hash of each text is stored.
-Precision is the share of labels "drop" among the documents at which a rule fires, with Wilson's 95 %
-interval. Beside it stands how often a rule fires in collections that are clean by their origin.
+
+Precision is the share of labels "drop" among the documents at which a rule fires, with Wilson's
+95 % interval. Beside it: how often a rule fires in collections that are clean by origin.
 """
 
 from __future__ import annotations

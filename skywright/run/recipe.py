@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from skywright.config import Config, load
 from skywright.corpus.config import CorpusConfig, Lang
@@ -40,6 +40,12 @@ class Recipe(Config):
     evaluate: EvaluateConfig
     leak: LeakConfig | None = None
     study: StudyConfig | None = None
+    _folder: Path = PrivateAttr(default_factory=Path)
+
+    @property
+    def folder(self) -> Path:
+        """Where the recipe's file is: modules of its own signals and rules stand there."""
+        return self._folder
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Recipe:
@@ -92,4 +98,6 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), workdir: Path | None 
     """Read a recipe; `workdir` replaces the recipe's own."""
     # JSON's quotes are YAML's too: a folder named `2024` or `no` stays a name.
     extra = [f"workdir={json.dumps(str(workdir))}"] if workdir else []
-    return load(path, Recipe, [*overrides, *extra])
+    recipe = load(path, Recipe, [*overrides, *extra])
+    recipe._folder = Path(path).parent
+    return recipe

@@ -67,6 +67,7 @@ def _key(recipe: Recipe, step: Step, inputs: dict[str, str], made: dict[str, str
             "sections": recipe.model_dump(mode="json", include=set(step.sections)),
             "sets": inputs["sets"] if step.reads_sets else "",
             "crawl": inputs["crawl"] if step.name == "corpus" else "",
+            **({"code": inputs["code"]} if step.name == "corpus" and inputs["code"] else {}),
             "needs": {name: made[name] for name in step.needs if name in made},
             **(
                 {"reference": inputs["reference"]}
@@ -114,10 +115,25 @@ def _inputs(recipe: Recipe) -> dict[str, str]:
             raise UserError(f"tokenizer.extend: {path} is no file; check the path")
     return {
         "crawl": stable_hash(crawl),
+        "code": _code(recipe),
         "vocabulary": stable_hash([sha256_file(p) for p in extend.files()]) if extend else "",
         "reference": sha256_file(reference) if reference else "",
         "sets": stable_hash([[item.name, item.purpose, item.content_hash] for item in sets]),
     }
+
+
+def _code(recipe: Recipe) -> str:
+    """Content hash of the functions that the recipe names as its own signals and rules, or ""."""
+    from skywright.corpus.plugins import find
+
+    refs = [(f"corpus.signals.{name}", ref) for name, ref in recipe.corpus.signals.items()]
+    refs += [
+        (f"corpus.rules.add.{rule.name}", rule.function)
+        for rule in recipe.corpus.rules.add
+        if rule.function
+    ]
+    found = [find(ref, recipe.folder, where).sha256 for where, ref in refs]
+    return stable_hash(found) if found else ""
 
 
 @contextmanager

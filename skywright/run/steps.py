@@ -100,6 +100,7 @@ def _corpus(context: Context) -> Sequence[Path]:
         stages=context.folder.parent / "stages",
         executor=context.executor,
         progress=context.progress,
+        folder=context.recipe.folder,
     )
     return built.documents
 

@@ -40,8 +40,18 @@ def _furniture(line: str) -> list[tuple[int, int]]:
     return [match.span() for match in _FURNITURE.finditer(line)]
 
 
-# Above this a line that speaks of cookies is a paragraph about them: measured, see docs/rules.md.
-NOTICE_CHARS = 200
+# Lines that speak of cookies or scripts are notices only where they say what these say; longer ones
+# are paragraphs about them (the bounds are our own; measured, see docs/rules.md).
+_COOKIES = re.compile(r"\b(?:uses?|use of) cookies\b|\bcookie policy\b", re.IGNORECASE)
+_ASKS_FOR_SCRIPT = re.compile(
+    r"\b(?:enable|enabled|disabled|turn on|activate|requires?|browser|support)\b", re.IGNORECASE
+)
+COOKIE_CHARS, SCRIPT_CHARS = 400, 200
+
+
+def _whole_if(pattern: re.Pattern[str]) -> Inside:
+    return lambda line: [(0, len(line))] if pattern.search(line) else []
+
 
 LINE_RULES: dict[str, LineRule] = {
     "c4_javascript": LineRule("javascript", "C4: lines with `javascript`"),
@@ -49,13 +59,13 @@ LINE_RULES: dict[str, LineRule] = {
     "c4_few_words": LineRule("few_words", "C4: lines of under 3 words"),
     "c4_long_word": LineRule("long_word", "C4: lines with a word of over 1,000 characters"),
     "c4_open_line": LineRule("no_end", "C4: lines without terminal punctuation"),
-    "notice": LineRule(
-        "policy", f"C4's policy lines of at most {NOTICE_CHARS} characters", max_chars=NOTICE_CHARS
+    "cookie_notice": LineRule(
+        "policy", f"C4's policy lines that speak of cookies, of at most {COOKIE_CHARS} characters",
+        _whole_if(_COOKIES), COOKIE_CHARS,
     ),
     "javascript_notice": LineRule(
-        "javascript", f"lines of at most {NOTICE_CHARS} characters that ask for JavaScript",
-        lambda line: [(0, len(line))] if _ASKS_FOR_SCRIPT.search(line) else [],
-        NOTICE_CHARS,
+        "javascript", f"lines of at most {SCRIPT_CHARS} characters that ask for JavaScript",
+        _whole_if(_ASKS_FOR_SCRIPT), SCRIPT_CHARS,
     ),
     "refinedweb_upper": LineRule("upper", "RefinedWeb: lines mostly in upper case"),
     "refinedweb_numeric": LineRule("numeric", "RefinedWeb: lines of digits alone"),
@@ -68,10 +78,6 @@ LINE_RULES: dict[str, LineRule] = {
 }  # fmt: skip
 """Line rules by name."""
 
-_ASKS_FOR_SCRIPT = re.compile(
-    r"\b(?:enable|enabled|disabled|turn on|activate|requires?|browser|support)\b", re.IGNORECASE
-)
-
 PHRASE_RULES: dict[str, re.Pattern[str]] = {"c4_citations": _CITATION}
 """Rules that cut what a pattern finds, anywhere."""
 
@@ -82,7 +88,7 @@ NAMES = (*LINE_RULES, *PHRASE_RULES)
 # On by default: the rules whose cuts were audited to be right at least 95 times in 100
 # (docs/rules.md).
 DEFAULT_EDITS: dict[str, tuple[str, ...]] = {
-    "en": ("notice", "javascript_notice", "refinedweb_counter", "refinedweb_furniture"),
+    "en": ("cookie_notice", "refinedweb_counter"),
     "zh": ("zh_ui",),
 }
 """The rules that are on, by language; zh serves zh-Hans and zh-Hant."""

@@ -78,10 +78,13 @@ def _changed(rules: RulesBy, changes: Mapping[str, float | None]) -> RulesBy:
     }  # fmt: skip
 
 
-def _tables(folder: Path, path: Path, needed: set[str]) -> tuple[pa.Table, pa.Table]:
-    """Signals of one input file before and after the edits, with the same rows."""
-    schema = pq.read_schema(path)
-    columns = ["record", "source", "lang", *sorted(needed & set(schema.names))]
+def _tables(folder: Path, path: Path, needed: set[str] | None) -> tuple[pa.Table, pa.Table]:
+    """Signals of one input file before and after the edits, with the same rows (None: all)."""
+    columns = [
+        name
+        for name in pq.read_schema(path).names
+        if needed is None or name in needed or name in ("record", "source", "lang")
+    ]
     extracted = pq.read_table(path, columns=columns)
     final = extracted
     edited = folder / EDITED / path.name
@@ -98,7 +101,7 @@ def _tables(folder: Path, path: Path, needed: set[str]) -> tuple[pa.Table, pa.Ta
     if users.is_file():
         own = pq.read_table(users)
         at = pc.index_in(final["record"], value_set=own["record"].combine_chunks())
-        for name in set(own.column_names) & needed:
+        for name in own.column_names[1:]:
             final = final.append_column(name, own[name].take(at))
     return extracted, final
 
@@ -121,8 +124,7 @@ def whatif(folder: Path, changes: Mapping[str, float | None]) -> dict[str, Any]:
     gained: list[dict[str, Any]] = []
     lost: list[dict[str, Any]] = []
     for path in sorted((folder / SIGNALS).glob("*.parquet")):
-        columns = set(pq.read_schema(path).names) if reads_all else needed
-        extracted, final = _tables(folder, path, columns)
+        extracted, final = _tables(folder, path, None if reads_all else needed)
         at = pc.index_in(final["record"], value_set=outcomes["record"])
         stands = pc.is_valid(at)
         extracted, final = extracted.filter(stands), final.filter(stands)

@@ -46,8 +46,8 @@ _CONTACT = (
     "qq", "扣扣", "微信", "威信", "薇信", "微x", "vx", "v信", "wechat", "weixin", "电话", "電話",
     "热线", "熱線", "手机", "手機", "咨询", "諮詢", "tel", "加我", "飞机号", "telegram",
 )  # fmt: skip
-# Written for this project. Words that medicine, law and news use of the same matters (性, 色情, 赌博)
-# are left out, and those that other words hold (下注 in 以下注意, 无码 in 无码头).
+# Written for this project. Words that medicine, law and news use of the same matters (性, 色情,
+# 赌博) are left out, and those that other words hold (下注 in 以下注意, 无码 in 无码头).
 _PORN = (
     "成人影片 成人电影 成人视频 成人網站 三级片 av女优 av在线 無碼 人妻 熟女 巨乳 爆乳 口爆 "
     "颜射 潮吹 裸聊 援交 约炮 一夜情交友 艳照 淫荡 淫水 淫穴 骚逼 鸡巴 肉棒 色情小说 "

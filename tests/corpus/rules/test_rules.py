@@ -103,7 +103,7 @@ KEPT = {
     "zh_wiki": ("zh-Hans", 0.86),
     "zh_news_2022_2024": ("zh-Hans", 0.87),
     "code_python_2024_06": ("code", 0.98),
-    "code_cpp_2024_06": ("code", 0.99),
+    "code_cpp_2024_06": ("code", 0.98),
 }
 
 
