@@ -3,9 +3,9 @@
     python -m benchmarks.dedup [--rounds 5] [--out benchmarks/results/dedup.json]
 
 Speed: documents of `dedup_sets` (the example crawl with planted copies), English and Chinese
-together, 170 MB, in fresh processes on one core, compiled kernels cached; medians of the rounds, in which
-the contenders take turns. `minhash_mb_s` is text to signatures in memory; `dedup_mb_s` is all of
-it, from a Parquet file of documents to the list of what goes, verification included.
+together, 170 MB, in fresh processes on one core, compiled kernels cached; medians of the rounds,
+in which the contenders take turns. `minhash_mb_s` is text to signatures in memory; `dedup_mb_s` is
+all of it, from a Parquet file of documents to the list of what goes, verification included.
 `minhash_ratio` is dedup_mb_s over datatrove's speed at the same work (its four MinHash steps) on
 a part of the same documents, in the same round.
 
