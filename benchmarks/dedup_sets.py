@@ -21,6 +21,7 @@ import scipy.sparse
 WIDTH = 5  # tokens of an n-gram
 REMOVE, FIND = 0.8, 0.85  # a removal is right from the first on; the second should be found
 TEMPLATES, OF_TEMPLATE = 12, 24  # families whose members share 60 to 79 % of their n-grams
+LENGTH = (7.6, 0.7)  # of a document, log of characters: median 2,000, a tenth above 4,900
 
 Texts = dict[str, list[str]]
 
@@ -147,8 +148,10 @@ def planted(paragraphs: Mapping[str, Sequence[str]], seed: int = 1) -> Texts:
         stock = [w for p in blocks[:200] for w in _words(p, lang) if w.strip()]
         templates = [blocks.pop() for _ in range(2 * TEMPLATES)]
         documents = []
-        while len(blocks) >= 4:
-            parts = [blocks.pop() for _ in range(draw.randint(1, 4))]
+        while blocks:
+            wanted, parts = draw.lognormvariate(*LENGTH), []
+            while blocks and sum(map(len, parts)) < wanted:
+                parts.append(blocks.pop())
             text = "\n".join(parts)
             documents.append(text)
             for _ in range(draw.choice((0, 0, 0, 1, 1, 2, 4))):

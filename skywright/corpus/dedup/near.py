@@ -150,6 +150,15 @@ def shuffled_bytes(outputs: Iterable[Output]) -> int:
     return sum(files.values())
 
 
+def beside_their_shard(shards: Sequence[Shard], parts: Sequence[Shard]) -> list[Shard]:
+    """Each shard joined with the part in which its rows are, `parts` being the outputs of an
+    exchange keyed by `proposals.shard_number`: a key is sent to partition key % partitions.
+    """
+    numbers = [proposals.shard_number(shard.key) % len(parts) for shard in shards]
+    beside = [replace(parts[n], key=shard.key) for n, shard in zip(numbers, shards, strict=True)]
+    return join(shards, beside)
+
+
 def _sets(
     runner: Runner,
     stage: MapStage,
@@ -157,18 +166,12 @@ def _sets(
     asks: Output,
     params: verdicts.SetParams,
 ) -> list[Shard]:
-    """The sets that are asked of each shard, which is read beside the partition of its asks.
-
-    An exchange sends a key to partition key % partitions, and `verdicts.ROUTE` is keyed by shard.
-    """
+    """The sets that are asked of each shard."""
     if not holders:
         return []
-    parts = asks.shards("asks")
-    routed = [
-        replace(parts[proposals.shard_number(shard.key) % len(parts)], key=shard.key)
-        for shard in holders
-    ]
-    return runner.map(stage, join(holders, routed), params).shards("sets")
+    return runner.map(stage, beside_their_shard(holders, asks.shards("asks")), params).shards(
+        "sets"
+    )
 
 
 def _of_round(shard: Shard, number: int) -> Shard:

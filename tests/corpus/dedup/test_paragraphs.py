@@ -1,0 +1,135 @@
+"""Lines that stand in many documents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skywright.corpus import kernels
+from skywright.corpus.dedup.best import RANK_BYTES, rank
+from skywright.corpus.dedup.paragraphs import (
+    EDIT_SCHEMA,
+    REPEATED,
+    STEP,
+    WIDESPREAD,
+    LinesConfig,
+    line_edits,
+    without_spans,
+)
+from skywright.corpus.joined import join
+from skywright.engine.runner import Runner
+from skywright.engine.stage import Shard, file_shard
+from tests.corpus import reference
+from tests.corpus.dedup.families import identity
+
+LINE = "This notice stands at the foot of many pages."
+TEXT = st.text(alphabet="aAＡ中é́1２ .，\n\u2028\u200b", max_size=30)
+
+
+def shards(folder: Path, pages: list[list[tuple[str, str]]]) -> list[Shard]:
+    """Joined shards of (host, text); of two documents the longer one is the better."""
+    documents, ranked = [], []
+    for number, page in enumerate(pages):
+        texts = [text for _, text in page]
+        records = [f"w/{number}:{i}" for i in range(len(page))]
+        ids = [identity(text) for text in texts]
+        table = pa.table(
+            {
+                "record": records,
+                "id": pa.array(ids, pa.binary(16)),
+                "url": [f"http://{host}/{i}" for i, (host, _) in enumerate(page)],
+                "source": ["w"] * len(page),
+                "text": texts,
+            }
+        )
+        ranks = [rank(0, None, len(t), None, i) for t, i in zip(texts, ids, strict=True)]
+        paths = folder / f"{number}.parquet", folder / f"{number}-ranks.parquet"
+        pq.write_table(table, paths[0])
+        column = pa.array(ranks, pa.binary(RANK_BYTES))
+        pq.write_table(pa.table({"record": records, "rank": column}), paths[1])
+        documents.append(file_shard(paths[0], f"w/{number}"))
+        ranked.append(file_shard(paths[1], f"w/{number}"))
+    return join(documents, ranked)
+
+
+def edited(
+    tmp_path: Path, pages: list[list[tuple[str, str]]], config: LinesConfig
+) -> tuple[dict[bytes, list[tuple[str, int]]], dict[str, str]]:
+    """Edits by id, and every text after them."""
+    with Runner(tmp_path / "work", "inline") as runner:
+        found = line_edits(runner, shards(tmp_path, pages), config, 2)
+    table = found["line_edits"].read("edits")
+    assert table.schema.equals(EDIT_SCHEMA)
+    rows: dict[bytes, list[tuple[str, int]]] = {}
+    after = {text: text for page in pages for _, text in page}
+    by_id = {identity(text): text for text in after}
+    for row in table.to_pylist():
+        assert row["step"] == STEP
+        rows.setdefault(row["id"], []).append((row["rule"], row["chars_removed"]))
+        text = by_id[row["id"]]
+        after[text] = without_spans(text, row["spans"])
+        assert len(text) - len(after[text]) == row["chars_removed"]
+    return rows, after
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(TEXT, max_size=5))
+def test_lines_are_equal_where_their_letters_are(texts: list[str]) -> None:
+    found = kernels.lines(pa.array(texts, pa.string()))
+    place = 0
+    seen: dict[str, int] = {}
+    for number, text in enumerate(texts):
+        expected = []
+        at = 0
+        for line in text.replace("\u2028", "\n").split("\n"):
+            kept = [
+                c
+                for c in map(reference.fold, line)
+                if reference.unicodedata.category(c)[0] in "LNM"
+            ]
+            shape = "".join("0" if reference.unicodedata.category(c)[0] == "N" else c for c in kept)
+            if shape:
+                expected.append((at, at + len(line), shape))
+            at += len(line) + 1
+        got = range(int(found.offsets[number]), int(found.offsets[number + 1]))
+        assert len(got) == len(expected)
+        for row, (start, end, shape) in zip(got, expected, strict=True):
+            assert (found.starts[row], found.ends[row]) == (start, end)
+            assert found.letters[row] == len(shape)
+            assert seen.setdefault(shape, int(found.hashes[row])) == found.hashes[row]
+            place += 1
+    assert len(set(seen.values())) == len(seen)
+    assert place == len(found.hashes)
+
+
+def test_the_best_document_keeps_its_line_and_the_others_lose_it(tmp_path: Path) -> None:
+    best = f"A longer page about the harbour of the town.\n{LINE}\nThe end of this page it is."
+    other = f"{LINE.upper()}\n今天的天气很好，我们去公园。\n\n{LINE}"
+    third = f"Something else is written here, quite.\n{LINE.replace('.', '!')}"
+    rows, after = edited(
+        tmp_path, [[("a.org", other), ("a.org", best)], [("a.org", third)]], LinesConfig()
+    )
+    assert after[best] == best
+    assert after[other] == "今天的天气很好，我们去公园。\n\n"
+    assert after[third] == "Something else is written here, quite.\n"
+    assert {rule for found in rows.values() for rule, _ in found} == {REPEATED}
+
+
+def test_a_line_on_many_hosts_goes_everywhere(tmp_path: Path) -> None:
+    pages = [[(f"h{n}.org", f"Page number {'x' * n} of these.\n{LINE}\n1") for n in range(4)]]
+    config = LinesConfig(max_copies=None, max_hosts=3)
+    rows, after = edited(tmp_path, pages, config)
+    assert all(LINE not in text for text in after.values())
+    assert {rule for found in rows.values() for rule, _ in found} == {WIDESPREAD}
+    same_host = [[("h.org", text) for _, text in pages[0]]]
+    (tmp_path / "b").mkdir()
+    assert edited(tmp_path / "b", same_host, config)[0] == {}
+
+
+def test_rare_and_short_lines_are_let_be(tmp_path: Path) -> None:
+    pages = [[("a", f"One text of its own {n * 'y'}.\n{LINE}\nmenu") for n in range(2)]]
+    assert edited(tmp_path, pages, LinesConfig(max_copies=2))[0] == {}
