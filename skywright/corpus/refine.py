@@ -50,8 +50,8 @@ def judged(
             decontaminate.LookupParams(threshold=wanted.threshold, sources=wanted.sources),
             {"items": [_side(items, runner.root / "benchmarks")]},
         )  # fmt: skip
-    if config.classify.models:
-        models = classify.model_table(config.classify.models)
+    if config.classify.models or config.classify.ngrams:
+        models = classify.model_table(config.classify.models, config.classify.ngrams)
         done["scores"] = runner.map(
             classify.SCORES, documents,
             classify.ScoreParams(sources=named_sources(config.classify.sources, inputs)),
