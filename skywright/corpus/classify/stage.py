@@ -89,12 +89,13 @@ def score(table: pa.Table, params: Config, side: Tables) -> Tables:
         )
     )
     groups = np.array([language_group(lang) for lang in table["lang"].to_pylist()], dtype=object)
+    named = table.select(["record", "id", "source", "lang"])
     parts = [SCORE_SCHEMA.empty_table()]
     for kind, _, data in (row.values() for row in side["models"].to_pylist()):
         if kind != CLASSIFIER:
             rows = np.flatnonzero(groups == kind)
-            own = table.take(pa.array(rows))
-            parts.append(_labelled(own, NGRAM_NATS, ngrams.parse(data).nats(own["text"])))
+            nats = ngrams.parse(data).nats(table["text"].take(pa.array(rows)))
+            parts.append(_labelled(named.take(pa.array(rows)), NGRAM_NATS, nats))
             continue
         model = parse(data)
         scores = model.scores(table["text"])
@@ -104,20 +105,19 @@ def score(table: pa.Table, params: Config, side: Tables) -> Tables:
             if label.startswith(_REFERENCE):
                 rows = np.flatnonzero(groups == label.removeprefix(_REFERENCE))
                 name = QUALITY
-            parts.append(_labelled(table.take(pa.array(rows)), name, scores[rows, number]))
+            parts.append(_labelled(named.take(pa.array(rows)), name, scores[rows, number]))
     found = pa.concat_tables(parts)
     return {"scores": found.sort_by([("record", "ascending"), ("label", "ascending")])}
 
 
 def _labelled(table: pa.Table, label: str, scores: np.ndarray) -> pa.Table:
-    table = table.select(["record", "id", "source", "lang"])
     table = table.append_column("label", pa.repeat(pa.scalar(label), table.num_rows))
     return table.append_column("score", pa.array(scores.astype(np.float32))).cast(SCORE_SCHEMA)
 
 
 SCORES = MapStage(
-    "scores", f"1 {VERSION} {ngrams.VERSION} {kernels.TOKENS_VERSION}", score, {"scores": SCORE_SCHEMA},
-    batch_rows=512,
+    "scores", f"1 {VERSION} {ngrams.VERSION} {kernels.TOKENS_VERSION}", score,
+    {"scores": SCORE_SCHEMA}, batch_rows=512,
 )  # fmt: skip
 
 
