@@ -114,7 +114,9 @@ def pii_speed() -> dict[str, float]:
     from skywright.corpus.sources.warc import read_warc
 
     texts = [
-        extract(r.payload, r.charset).text or ""
+        extract(
+            r.payload, r.charset, max_tags=10**6, max_depth=1000, max_text_bytes=1 << 24
+        ).text or ""
         for r in read_warc(CRAWL, "crawl", 1 << 24) if r.payload and r.form == "html"
     ]  # fmt: skip
     for path in sorted((ROOT / "examples" / "crawl").glob("*.jsonl.gz")):

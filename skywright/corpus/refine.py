@@ -51,7 +51,7 @@ def judged(
             {"items": [_side(items, runner.root / "benchmarks")]},
         )  # fmt: skip
     if config.classify.models or config.classify.ngrams:
-        models = classify.model_table(config.classify.models, config.classify.ngrams)
+        models = classify.model_table(config.classify.models, list(config.classify.ngrams.items()))
         done["scores"] = runner.map(
             classify.SCORES, documents,
             classify.ScoreParams(sources=named_sources(config.classify.sources, inputs)),
@@ -73,7 +73,7 @@ def judged(
         ),
         judge.JudgeParams(
             safety=config.classify.safety,
-            min_quality=dict(config.classify.min_quality),
+            min_quality={str(k): v for k, v in config.classify.min_quality.items()},
             action=wanted.action,
             max_cut_share=wanted.max_cut_share,
             error_steps=tuple(steps[name] for name in joined),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -46,10 +46,10 @@ class BinParams(Config):
     bins: int
 
 
-def model_table(names: Sequence[str], ngram_files: Mapping[str, str]) -> pa.Table:
+def model_table(names: Sequence[str], ngram_files: Sequence[tuple[str, str]]) -> pa.Table:
     """The files of models, by checksum: what scores depend on, wherever the files stand.
 
-    `ngram_files` are n-gram models by language.
+    `ngram_files` are n-gram models: language, path.
 
     Raises UserError for a model that there is not, or that cannot be read.
     """
@@ -58,7 +58,7 @@ def model_table(names: Sequence[str], ngram_files: Mapping[str, str]) -> pa.Tabl
         load_model(find(name))
         data = find(name).read_bytes()
         rows.append((CLASSIFIER, data))
-    for lang, name in sorted(ngram_files.items()):
+    for lang, name in sorted(ngram_files):
         if not Path(name).is_file():
             raise UserError(
                 f"{name}: no such n-gram model (classify.ngrams.{lang}); check the path"
