@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,8 @@ def _member(url: str, body: bytes) -> bytes:
     content = head.encode() + body
     warc = (
         "WARC/1.0\r\nWARC-Type: response\r\n"
+        f"WARC-Record-ID: <urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, url)}>\r\n"
+        "WARC-Identified-Payload-Type: text/html\r\n"
         f"WARC-Target-URI: {url}\r\nWARC-Date: 2024-01-01T00:00:00Z\r\n"
         "Content-Type: application/http; msgtype=response\r\n"
         f"Content-Length: {len(content)}\r\n\r\n"
@@ -111,7 +114,9 @@ def pii_speed() -> dict[str, float]:
     from skywright.corpus.sources.warc import read_warc
 
     texts = [
-        extract(r.payload, r.charset).text or ""
+        extract(
+            r.payload, r.charset, max_tags=10**6, max_depth=1000, max_text_bytes=1 << 24
+        ).text or ""
         for r in read_warc(CRAWL, "crawl", 1 << 24) if r.payload and r.form == "html"
     ]  # fmt: skip
     for path in sorted((ROOT / "examples" / "crawl").glob("*.jsonl.gz")):

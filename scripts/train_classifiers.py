@@ -261,6 +261,7 @@ def rules(trained: Trained, folder: Path) -> Iterator[str]:
 
 
 CANDIDATES = (
+    SafetyRule(label="advertising", threshold=0.97, lang=("en",)),
     SafetyRule(label="pornography", threshold=0.9, lang=("en",)),
     SafetyRule(label="gambling", threshold=0.97, lang=("en",)),
 )

@@ -49,7 +49,7 @@ def main() -> None:
     run(
         "read", out,
         WarcReader(str(folder), glob_pattern="*.warc.gz"),
-        Trafilatura(favour_precision=True),
+        Trafilatura(favour_precision=True, timeout=30),  # 1 s by default: a busy core loses pages
         LanguageFilter(languages=["en", "zh"], language_threshold=0.65, backend="ft176"),
         JsonlWriter(str(out / "read"), output_filename="${language}/${rank}.jsonl.gz"),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""`skywright corpus classifier`: train, eval, apply."""
+"""`skywright corpus classifier`: train, eval, apply, ngrams."""
 
 from __future__ import annotations
 
@@ -82,6 +82,28 @@ def apply(
     for host, row in zip(examples.hosts, scores.tolist(), strict=True):
         told = {label: round(score, 4) for label, score in zip(loaded.labels, row, strict=True)}
         print(json.dumps({"host": host, **told}, ensure_ascii=False))
+
+
+@app.command(
+    epilog="Example: skywright corpus classifier ngrams wiki.jsonl.gz --out en.safetensors"
+)
+def ngrams(
+    data: Annotated[
+        list[Path], typer.Argument(help="JSON lines (.gz, .zst) with text, url or host.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path(
+        "ngrams.safetensors"
+    ),
+    bucket_bits: Annotated[int, typer.Option(help="2^bits counts an order.", min=8, max=28)] = 20,
+) -> None:
+    """Count the n-grams of good text; the recipe's classify.ngrams then scores pages by them."""
+    import pyarrow as pa
+
+    from skywright.corpus.classify.examples import read_examples
+    from skywright.corpus.classify.ngrams import NgramModel
+
+    texts = pa.array(read_examples(data, ()).texts, pa.string())
+    print(f"{out}  sha256 {NgramModel.train(texts, bucket_bits).save(out)}")
 
 
 def _show(rows: list[dict[str, object]], made: dict[str, str], as_json: bool) -> None:

@@ -100,7 +100,9 @@ def read_judged(shard: Shard, params: Config) -> Iterator[pa.Table]:
 
 
 def _unsafe(scores: pa.Table, params: JudgeParams) -> Iterator[dict[str, Any]]:
-    rules = {(rule.label, lang): rule.threshold for rule in params.safety for lang in rule.lang}
+    rules: dict[tuple[str, str], float] = {
+        (rule.label, lang): rule.threshold for rule in params.safety for lang in rule.lang
+    }
     for row in scores.to_pylist():
         group = language_group(row["lang"])
         found = {"record": row["record"], "value": row["score"]}

@@ -47,8 +47,8 @@ def judged(
             decontaminate.LookupParams(threshold=wanted.threshold, sources=wanted.sources),
             {"items": [_side("benchmarks", items, runner)]},
         )  # fmt: skip
-    if config.classify.models:
-        models = classify.model_table(config.classify.models)
+    if config.classify.models or config.classify.ngrams:
+        models = classify.model_table(config.classify.models, list(config.classify.ngrams.items()))
         done["scores"] = runner.map(
             classify.SCORES, documents,
             classify.ScoreParams(sources=named_sources(config.classify.sources, inputs)),
@@ -70,7 +70,7 @@ def judged(
         ),
         judge.JudgeParams(
             safety=config.classify.safety,
-            min_quality=dict(config.classify.min_quality),
+            min_quality={str(k): v for k, v in config.classify.min_quality.items()},
             action=wanted.action,
             max_cut_share=wanted.max_cut_share,
             error_steps=tuple(steps[name] for name in joined),

@@ -20,12 +20,13 @@ class SafetyRule(Config):
 
 
 DEFAULT_SAFETY: tuple[SafetyRule, ...] = (
-    SafetyRule(label="advertising", threshold=0.97, lang=("en",)),
     SafetyRule(label="violence", threshold=0.9, lang=("zh",)),
 )
-"""Labels whose measured precision is at least .95, its interval's lower end too, at a threshold that
-drops none of fresh news, articles and abstracts; see the safety model's card. The others have no
-rule: the shipped model was not shown to tell them."""
+"""The one label whose measured precision is at least .95, its interval's lower end too, at a
+threshold that drops none of fresh news, articles and abstracts, and nothing else that is known to
+be harmless; see the safety model's card. The others have no rule: the shipped model was not shown
+to tell them.
+"""
 
 
 class ClassifyConfig(Config):
@@ -36,7 +37,8 @@ class ClassifyConfig(Config):
     `quality_bin`: its place among `bins` bins of equal size within its language, 0 the lowest.
     `min_quality` drops pages below a score, by language (default: none; the bins are for the
     mixture). `safety` are the rules by which pages are dropped. `sources` are those that are
-    scored: "web" (WARC and HTML inputs), "all", or names.
+    scored: "web" (WARC and HTML inputs), "all", or names. `ngrams` are n-gram models by language:
+    they give the score `ngram_nats`, the cross-entropy of a page in nats a mixed token.
     """
 
     models: tuple[str, ...] = ("quality", "safety")
@@ -44,6 +46,7 @@ class ClassifyConfig(Config):
     min_quality: dict[Language, float] = {}
     safety: tuple[SafetyRule, ...] = DEFAULT_SAFETY
     sources: Literal["web", "all"] | tuple[str, ...] = "all"
+    ngrams: dict[Language, str] = {}
 
     @field_validator("safety")
     @classmethod

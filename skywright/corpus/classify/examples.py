@@ -105,8 +105,8 @@ def read_examples(paths: Iterable[Path], labels: Sequence[str]) -> Examples:
             rows.append((text, str(row.get("lang", "")), host_of(address), targets))
     if not rows:
         raise UserError("no example to learn from; give JSON lines with `text` and the labels")
-    texts, langs, hosts, targets = zip(*rows, strict=True)
-    return Examples(tuple(labels), texts, langs, hosts, np.array(targets, float))
+    texts, langs, hosts, values = zip(*rows, strict=True)
+    return Examples(tuple(labels), texts, langs, hosts, np.array(values, float))
 
 
 def _target(value: Any, label: str, where: str) -> float:

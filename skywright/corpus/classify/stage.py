@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -12,21 +13,24 @@ import pyarrow.compute as pc
 
 from skywright.config import Config
 from skywright.corpus import kernels
+from skywright.corpus.classify import ngrams
 from skywright.corpus.classify.evaluate import bins, equal_mass_edges
 from skywright.corpus.classify.kernels import VERSION
 from skywright.corpus.classify.model import find, load_model, parse
 from skywright.corpus.schemas import ID
 from skywright.engine.stage import GatherStage, MapStage, Tables
+from skywright.errors import UserError
 
 SCORE_SCHEMA = pa.schema(
     [("record", pa.string()), ("id", ID), ("source", pa.string()), ("lang", pa.string()),
      ("label", pa.string()), ("score", pa.float32())]
 )  # fmt: skip
 """One row a document and label: `quality`, and the labels of the safety models."""
-MODEL_SCHEMA = pa.schema([("sha256", pa.string()), ("data", pa.binary())])
+MODEL_SCHEMA = pa.schema([("kind", pa.string()), ("sha256", pa.string()), ("data", pa.binary())])
+"""kind: `classifier`, or the language of an n-gram model."""
 BIN_SCHEMA = pa.schema([("lang", pa.string()), ("edges", pa.list_(pa.float64()))])
 
-QUALITY = "quality"
+QUALITY, NGRAM_NATS, CLASSIFIER = "quality", "ngram_nats", "classifier"
 _REFERENCE = "reference_"
 
 
@@ -42,8 +46,10 @@ class BinParams(Config):
     bins: int
 
 
-def model_table(names: Sequence[str]) -> pa.Table:
+def model_table(names: Sequence[str], ngram_files: Sequence[tuple[str, str]]) -> pa.Table:
     """The files of models, by checksum: what scores depend on, wherever the files stand.
+
+    `ngram_files` are n-gram models: language, path.
 
     Raises UserError for a model that there is not, or that cannot be read.
     """
@@ -51,8 +57,21 @@ def model_table(names: Sequence[str]) -> pa.Table:
     for name in names:
         load_model(find(name))
         data = find(name).read_bytes()
-        rows.append({"sha256": hashlib.sha256(data).hexdigest(), "data": data})
-    return pa.Table.from_pylist(rows, schema=MODEL_SCHEMA)
+        rows.append((CLASSIFIER, data))
+    for lang, name in sorted(ngram_files):
+        if not Path(name).is_file():
+            raise UserError(
+                f"{name}: no such n-gram model (classify.ngrams.{lang}); check the path"
+            )
+        rows.append((lang, Path(name).read_bytes()))
+        ngrams.parse(rows[-1][1])
+    return pa.Table.from_pylist(
+        [
+            {"kind": kind, "sha256": hashlib.sha256(data).hexdigest(), "data": data}
+            for kind, data in rows
+        ],
+        schema=MODEL_SCHEMA,
+    )
 
 
 def language_group(lang: str) -> str:
@@ -70,9 +89,14 @@ def score(table: pa.Table, params: Config, side: Tables) -> Tables:
         )
     )
     groups = np.array([language_group(lang) for lang in table["lang"].to_pylist()], dtype=object)
-    names = ["record", "id", "source", "lang"]
+    named = table.select(["record", "id", "source", "lang"])
     parts = [SCORE_SCHEMA.empty_table()]
-    for data in side["models"]["data"].to_pylist():
+    for kind, _, data in (row.values() for row in side["models"].to_pylist()):
+        if kind != CLASSIFIER:
+            rows = np.flatnonzero(groups == kind)
+            nats = ngrams.parse(data).nats(table["text"].take(pa.array(rows)))
+            parts.append(_labelled(named.take(pa.array(rows)), NGRAM_NATS, nats))
+            continue
         model = parse(data)
         scores = model.scores(table["text"])
         for number, label in enumerate(model.labels):
@@ -81,17 +105,19 @@ def score(table: pa.Table, params: Config, side: Tables) -> Tables:
             if label.startswith(_REFERENCE):
                 rows = np.flatnonzero(groups == label.removeprefix(_REFERENCE))
                 name = QUALITY
-            part = table.select(names).take(pa.array(rows))
-            part = part.append_column("label", pa.repeat(pa.scalar(name), len(rows)))
-            values = pa.array(scores[rows, number].astype(np.float32))
-            parts.append(part.append_column("score", values).cast(SCORE_SCHEMA))
+            parts.append(_labelled(named.take(pa.array(rows)), name, scores[rows, number]))
     found = pa.concat_tables(parts)
     return {"scores": found.sort_by([("record", "ascending"), ("label", "ascending")])}
 
 
+def _labelled(table: pa.Table, label: str, scores: np.ndarray) -> pa.Table:
+    table = table.append_column("label", pa.repeat(pa.scalar(label), table.num_rows))
+    return table.append_column("score", pa.array(scores.astype(np.float32))).cast(SCORE_SCHEMA)
+
+
 SCORES = MapStage(
-    "scores", f"1 {VERSION} {kernels.TOKENS_VERSION}", score, {"scores": SCORE_SCHEMA},
-    batch_rows=512,
+    "scores", f"1 {VERSION} {ngrams.VERSION} {kernels.TOKENS_VERSION}", score,
+    {"scores": SCORE_SCHEMA}, batch_rows=512,
 )  # fmt: skip
 
 

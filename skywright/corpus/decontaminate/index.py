@@ -115,7 +115,7 @@ class _Side:
         return kernels.search(
             hashes, offsets, WIDTH, self.keys, self.starts, self.bits, self.begins, self.postings,
             self.idf, self.sizes, self.lengths, floor,
-        )  # type: ignore[no-any-return]  # fmt: skip
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -110,9 +110,9 @@ def grams(hashes, width):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def search(
+def search(  # type: ignore[no-untyped-def]
     hashes, offsets, width, keys, starts, bits, begins, postings, idf, sizes, lengths, floor
-):  # type: ignore[no-untyped-def]
+):
     """Places where items are found: rows (document, item, first token, last token, score).
 
     keys: sorted distinct n-grams; begins (len(keys) + 1) into postings, the items that have each;
