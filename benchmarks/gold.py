@@ -138,7 +138,9 @@ def labelled(packages: Path | None) -> Iterator[Page]:
             html, site = decode(payload, charset).text, _site(entry["url"])
         lines = lines_of(html)
         if len(lines) != entry["lines"]:
-            raise ValueError(f"{entry['url']}: {len(lines)} lines, but {entry['lines']} in its label")
+            raise ValueError(
+                f"{entry['url']}: {len(lines)} lines, but {entry['lines']} in its label"
+            )
         kept = mask(entry["kept"], len(lines))
         text = "\n".join(line for line, keep in zip(lines, kept, strict=True) if keep)
         yield Page(entry["set"], entry["url"], site, html, text, kept)

@@ -1,6 +1,6 @@
 """Texts of one peer, and the seconds they took. Reads HTML strings from JSON lines.
 
-    python extraction_peer.py NAME PAGES.jsonl OUT.json
+python extraction_peer.py NAME PAGES.jsonl OUT.json
 """
 
 import json

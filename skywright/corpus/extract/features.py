@@ -54,7 +54,11 @@ FEATURES = (
 
 _LINE = len(LINE)
 _TOKENS, _LINKED, _ENDING, _KIND = (LINE.index(n) for n in ("tokens", "linked", "ending", "kind"))
-_FUNCTION, _HAN, _WORDS = LINE.index("word_function"), LINE.index("han"), LINE.index("word_function")
+_FUNCTION, _HAN, _WORDS = (
+    LINE.index("word_function"),
+    LINE.index("han"),
+    LINE.index("word_function"),
+)
 _PAGE_AT = _LINE + len(_NEAR_BY) * len(_OF_NEIGHBOURS)
 _AROUND_AT = _PAGE_AT + len(PAGE)
 _HINTS_AT = _AROUND_AT + len(AROUND)
@@ -251,9 +255,16 @@ def _measure(text, starts, ends, keys, masks):  # type: ignore[no-untyped-def]
                 keep = 0
                 if byte < 0x80:
                     keep = 1 if in_word else 0
-                elif (size == 2 and byte >= 0xCE) or size == 4:
-                    keep = size
-                elif size == 3 and byte != 0xE2 and byte != 0xEF and not (byte == 0xE3 and text[at + 1] == 0x80):
+                elif (
+                    (size == 2 and byte >= 0xCE)
+                    or size == 4
+                    or (
+                        size == 3
+                        and byte != 0xE2
+                        and byte != 0xEF
+                        and not (byte == 0xE3 and text[at + 1] == 0x80)
+                    )
+                ):
                     keep = size
                 for k in range(at, min(at + keep, end)):
                     letters[filled] = text[k]
@@ -335,8 +346,10 @@ def _assemble(rows, tokens, hashes, found, near, far, depth, group, outer, run_l
         total += tokens[i]
         linked_tokens += rows[i, _LINKED] * tokens[i]
         han_tokens += rows[i, _HAN] * tokens[i]
-        if tokens[i] >= 10 and rows[i, _LINKED] < 0.4 and (
-            rows[i, _FUNCTION] >= 0.2 or (rows[i, _FUNCTION] >= 0.04 and rows[i, _HAN] > 0.5)
+        if (
+            tokens[i] >= 10
+            and rows[i, _LINKED] < 0.4
+            and (rows[i, _FUNCTION] >= 0.2 or (rows[i, _FUNCTION] >= 0.04 and rows[i, _HAN] > 0.5))
         ):
             prose[i] = tokens[i]
             all_prose += tokens[i]
@@ -438,7 +451,9 @@ def _assemble(rows, tokens, hashes, found, near, far, depth, group, outer, run_l
         row[at + 12] = np.log2(1.0 + prose_sum[high] - prose_sum[low])
         low = max(i - 5, 0)
         high = min(i + 6, n)
-        row[at + 13] = (linked_sum[high] - linked_sum[low]) / max(tokens_sum[high] - tokens_sum[low], 1)
+        row[at + 13] = (linked_sum[high] - linked_sum[low]) / max(
+            tokens_sum[high] - tokens_sum[low], 1
+        )
         row[at + 14] = min(max(i - first, -_FAR), _FAR)
         row[at + 15] = min(max(last - i, -_FAR), _FAR)
         same = np.searchsorted(sorted_hashes, hashes[i])

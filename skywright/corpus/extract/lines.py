@@ -43,9 +43,9 @@ def _shows(text, at, end):  # type: ignore[no-untyped-def]
             at += 1
         elif byte == 0xC2 and text[at + 1] == 0xA0:
             at += 2
-        elif byte == 0xE3 and text[at + 1] == 0x80 and text[at + 2] == 0x80:
-            at += 3
-        elif byte == 0xE2 and text[at + 1] == 0x80 and text[at + 2] == 0x8B:
+        elif (byte == 0xE3 and text[at + 1] == 0x80 and text[at + 2] == 0x80) or (
+            byte == 0xE2 and text[at + 1] == 0x80 and text[at + 2] == 0x8B
+        ):
             at += 3
         else:
             return True

@@ -223,7 +223,11 @@ def solid(data, at):  # type: ignore[no-untyped-def]
     if byte < 0xE0:
         return 2
     if byte < 0xF0:
-        if byte == 0xE2 or byte == 0xEF or (byte == 0xE3 and data[min(at + 1, len(data) - 1)] == 0x80):
+        if (
+            byte == 0xE2
+            or byte == 0xEF
+            or (byte == 0xE3 and data[min(at + 1, len(data) - 1)] == 0x80)
+        ):
             return 0
         return 3
     return 4
@@ -276,7 +280,12 @@ def _scan(data, room, tag_keys, tag_kinds, tag_hints, word_keys, word_masks):  #
                     continue
                 if byte == 38:  # an entity is no letter; a lone & skips nothing
                     i = at + 1
-                    while i < n and i < at + 12 and data[i] != 59 and (data[i] == 35 or solid(data, i) == 1):
+                    while (
+                        i < n
+                        and i < at + 12
+                        and data[i] != 59
+                        and (data[i] == 35 or solid(data, i) == 1)
+                    ):
                         i += 1
                     at = i + 1 if i < n and data[i] == 59 else at + 1
                     continue
@@ -351,7 +360,9 @@ def _scan(data, room, tag_keys, tag_kinds, tag_hints, word_keys, word_masks):  #
             first = True
             while at < n and (first or data[at] != 61) and not _ENDS_NAME[data[at]]:
                 byte = data[at]
-                attribute = (attribute ^ np.uint64(byte | 32 if byte >= 65 and byte <= 90 else byte)) * _PRIME
+                attribute = (
+                    attribute ^ np.uint64(byte | 32 if byte >= 65 and byte <= 90 else byte)
+                ) * _PRIME
                 at += 1
                 first = False
             while at < n and _SPACE[data[at]]:
@@ -379,7 +390,10 @@ def _scan(data, room, tag_keys, tag_kinds, tag_hints, word_keys, word_masks):  #
             if attribute == _HREF:
                 leads = True
             elif not closing and (
-                attribute == _CLASS or attribute == _ID or attribute == _ROLE or attribute == _ITEMPROP
+                attribute == _CLASS
+                or attribute == _ID
+                or attribute == _ROLE
+                or attribute == _ITEMPROP
             ):
                 mask |= _hints(data, begin, min(value_end, n), word_keys, word_masks)
         at += 1

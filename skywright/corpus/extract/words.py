@@ -139,6 +139,7 @@ def word_table() -> tuple[np.ndarray, np.ndarray]:
     both = 1 << HINTS.index("piece") | 1 << HINTS.index("content")
     return table(masks | dict.fromkeys(_BOTH.split(), both))
 
+
 TEXT_HINTS = (
     "function", "legal", "control", "more", "social", "byline", "comment", "time", "contact",
     "advert",

@@ -54,7 +54,9 @@ def test_trees_give_what_a_walk_through_them_gives() -> None:
 
 def test_an_article_stays_and_what_is_around_it_goes() -> None:
     lines, keep = found_of(PAGE.format("".join(f"<p>{text}</p>" for text in PROSE)))
-    assert [line for line, k in zip(lines, keep, strict=True) if k and line != "The bridge"] == PROSE
+    assert [
+        line for line, k in zip(lines, keep, strict=True) if k and line != "The bridge"
+    ] == PROSE
 
 
 def test_features_are_numbers_for_any_page() -> None:

@@ -185,7 +185,9 @@ def test_latex_becomes_text_and_formulas() -> None:
 
 
 def test_a_part_without_a_preamble_is_read_whole() -> None:
-    assert latex.plain_text("Let $X$ be a set.\n\nThen\\\\ done.") == "Let $X$ be a set.\n\nThen done."
+    assert (
+        latex.plain_text("Let $X$ be a set.\n\nThen\\\\ done.") == "Let $X$ be a set.\n\nThen done."
+    )
 
 
 @settings(max_examples=150, deadline=None)
