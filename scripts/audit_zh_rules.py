@@ -26,7 +26,13 @@ from skywright.corpus.rules import PRESETS
 from skywright.corpus.rules.decide import failing
 
 LABELS = Path(__file__).parent / "zh_audit_labels.tsv"
-CLEAN = ("corpus/zh_wiki", "corpus/zh_news_2022_2024", "corpus/zh_science_abstracts")
+CLEAN = (
+    "corpus/zh_wiki",
+    "corpus/zh_news_2022_2024",
+    "corpus/zh_science_abstracts",
+    "corpus/zh_java_tech",
+    "corpus/zh_tech_weekly_1_330",
+)
 
 
 def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:

@@ -24,6 +24,7 @@ from skywright.engine.stage import MapStage, Shard, Tables
 from skywright.errors import UserError
 
 LEDGER = "ledger.parquet"
+EDITS = "edits"
 SAMPLES_A_RULE = 20
 EXCERPT_CHARS = 200
 
@@ -199,7 +200,7 @@ def why(folder: Path, query: str, near: int = 5) -> list[dict[str, Any]]:
 
     Returns one dictionary a matching record: the ledger's fields, `match` ("url", "record", "id"),
     and `sentence`, which says it in words; `kept_record` and `kept_url` name the document it went
-    in favour of. A URL matches in its normalised form. When nothing matches, the nearest addresses
+    in favour of; `edits` says how many characters each edit cut. A URL matches in its normalised form. When nothing matches, the nearest addresses
     of the same host come back with `match` "near". Raises UserError without a ledger.
     """
     query = query.strip()
@@ -224,7 +225,8 @@ def why(folder: Path, query: str, near: int = 5) -> list[dict[str, Any]]:
     rows = {row["record"]: row for row in _rows(folder, "record", [f["record"] for f in found])}
     kept_ids = [row["kept_id"] for row in rows.values() if row["kept_id"]]
     kept = {row["id"]: row for row in _rows(folder, "id", kept_ids)}
-    return [_answer(rows[item["record"]], item["match"], kept) for item in found]
+    cuts = _cuts(folder, [row["id"] for row in rows.values() if row["id"]])
+    return [_answer(rows[item["record"]], item["match"], kept, cuts) for item in found]
 
 
 def _host(url: str) -> str:
@@ -243,7 +245,24 @@ def _rows(folder: Path, column: str, values: list[Any]) -> list[dict[str, Any]]:
     return [row for part in parts for row in part.to_pylist()]
 
 
-def _answer(row: dict[str, Any], match: str, kept: dict[bytes, dict[str, Any]]) -> dict[str, Any]:
+def _cuts(folder: Path, ids: list[bytes]) -> dict[bytes, dict[str, int]]:
+    """Characters that each edit removed from the documents of these ids."""
+    found: dict[bytes, dict[str, int]] = {}
+    wanted = pc.field("id").isin(pa.array(ids, pa.binary(16)))
+    for path in sorted((Path(folder) / EDITS).glob("*.parquet")) if ids else ():
+        table = pq.read_table(path, columns=["id", "rule", "chars_removed"], filters=wanted)
+        for row in table.to_pylist():
+            cut = found.setdefault(row["id"], {})
+            cut[row["rule"]] = cut.get(row["rule"], 0) + row["chars_removed"]
+    return found
+
+
+def _answer(
+    row: dict[str, Any],
+    match: str,
+    kept: dict[bytes, dict[str, Any]],
+    cuts: dict[bytes, dict[str, int]],
+) -> dict[str, Any]:
     instead = kept.get(row["kept_id"]) if row["kept_id"] else None
     answer = {
         **row,
@@ -252,6 +271,7 @@ def _answer(row: dict[str, Any], match: str, kept: dict[bytes, dict[str, Any]]) 
         "kept_id": row["kept_id"].hex() if row["kept_id"] else None,
         "kept_record": instead and instead["record"],
         "kept_url": instead and instead["url"],
+        "edits": cuts.get(row["id"], {}) if row["id"] else {},
     }
     return {"sentence": sentence(answer), **answer}
 
@@ -260,7 +280,8 @@ def sentence(answer: dict[str, Any]) -> str:
     """The ledger's row in words."""
     name = answer["url"] or answer["record"]
     if answer["kept"]:
-        return f"{name} was kept: {answer['lang']}, {answer['chars']} characters."
+        cut = "".join(f"; {rule} cut {chars}" for rule, chars in answer["edits"].items())
+        return f"{name} was kept: {answer['lang']}, {answer['chars']} characters{cut}."
     text = f"{name} was dropped at step {answer['step']} by rule {answer['rule']}"
     if answer["value"] is not None:
         text += f": value {answer['value']:.4g}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -131,13 +131,13 @@ def edits_in_force(
     Raises UserError when the recipe names an edit that does not exist.
     """
     found: dict[str, dict[str, tuple[str, ...]]] = {}
-    named: Mapping[str, object] = {**config.lang, **config.source}
-    for where, change in named.items():
-        for name in (*getattr(change, "on", ()), *getattr(change, "off", ())):
-            if name not in (*EDITS, "*"):
-                raise UserError(
-                    f"edits.{where}: no edit {name!r}; the edits are {', '.join(EDITS)}"
-                )
+    for changes in (config.lang, config.source):
+        for where, wanted in changes.items():
+            for name in (*wanted.on, *wanted.off):
+                if name not in (*EDITS, "*"):
+                    raise UserError(
+                        f"edits, {where}: no edit {name!r}; the edits are {', '.join(EDITS)}"
+                    )
     for source in sorted(set(sources)):
         found[source] = {}
         for lang in LANGS:

@@ -107,7 +107,6 @@ _ZH_PUBLISHED = _rules(
 # Our own proposals. Whether one drops or only tags was settled by a blind audit: docs/rules.md.
 _ZH_PROPOSED = _rules(
     ("zh_short_lines", "short_han_line_share", ">", 0.67),
-) + _rules(
     ("zh_ui_lines", "ui_line_share", ">", 0.3),
     ("zh_contacts", "contacts_per_200_chars", ">", 1),
     ("zh_listed", "listed_char_share", ">", 0.5),

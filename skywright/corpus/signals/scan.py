@@ -1,6 +1,7 @@
 """Compiled scan of a chunk of documents: one pass for characters, tokens, sentences and lines.
 
-State that changes with every character lives in local variables; what changes once a token, a line
+One file, because a compiled function calls only those of its own file (`engine.compiled`). State that
+changes with every character lives in local variables; what changes once a token, a line
 or a phrase lives in `memory`, one small array, whose places have names below.
 """
 
@@ -148,9 +149,7 @@ def _close_sentence(last, tokens, chars, technical, caps, memory, out):  # type:
 
 
 @compiled
-def _line_flags(
-    codes, kinds, first, last, chars, tokens, last_hash, counters, ellipsis, memory, out
-):  # type: ignore[no-untyped-def]
+def _line_flags(kinds, last, chars, tokens, last_hash, counters, ellipsis, memory, out):  # type: ignore[no-untyped-def]
     """Bits of c.LINE_FLAGS of a line."""
     flags = np.int64(0)
     groups = memory[_M_GROUPS]
@@ -217,9 +216,7 @@ def _close_line(  # type: ignore[no-untyped-def]
         out[_DUP_LINE_CHARS] += chars
     if memory[_M_SEPARATED] != 0 and out[_WORD_CHARS] - memory[_M_ITEM] <= c.ITEM_CHARS:
         out[_LISTED] += out[_WORD_CHARS] - memory[_M_ITEM]
-    flags = _line_flags(
-        codes, kinds, first, last, chars, line_tokens, last_hash, counters, ellipsis, memory, out
-    )
+    flags = _line_flags(kinds, last, chars, line_tokens, last_hash, counters, ellipsis, memory, out)
     for k in range(_FLAGS):
         out[k] += (flags >> k) & 1
     if flags & _REFINEDWEB:

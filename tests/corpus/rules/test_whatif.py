@@ -11,6 +11,7 @@ import pytest
 
 from skywright.corpus.config import CorpusConfig
 from skywright.corpus.edits import restore
+from skywright.corpus.ledger import why
 from skywright.corpus.pipeline import build
 from skywright.corpus.rules.whatif import parse, whatif
 from skywright.corpus.waterfall import alarm_sentence, rule_samples, waterfall
@@ -105,6 +106,14 @@ def test_an_edited_document_can_be_put_together_again(built: Path) -> None:
     assert waterfall(built)["edits"]["refinedweb_counter"]["documents"] == 2
     changed = [pq.read_table(path).num_rows for path in (built / "signals_edited").glob("*")]
     assert sum(changed) == 2  # only what was changed is measured again
+
+
+def test_why_tells_what_was_cut(built: Path) -> None:
+    rows = pq.read_table(built / "ledger.parquet").to_pylist()
+    (record,) = [row["record"] for row in rows if row["kept"] and row["chars"] > 700]
+    (answer,) = why(built, record)
+    assert answer["edits"] == {"refinedweb_counter": 8}
+    assert answer["sentence"].endswith("characters; refinedweb_counter cut 8.")
 
 
 def test_tags_name_kept_documents_too(built: Path) -> None:
