@@ -23,8 +23,8 @@ from skywright.corpus.dedup.paragraphs import (
 from skywright.corpus.joined import join
 from skywright.engine.runner import Runner
 from skywright.engine.stage import Shard, file_shard
-from tests.corpus import reference
 from tests.corpus.dedup.families import identity
+from tests.corpus.signals import reference
 
 LINE = "This notice stands at the foot of many pages."
 TEXT = st.text(alphabet="aAＡ中é́1２ .，\n\u2028\u200b", max_size=30)
