@@ -53,8 +53,7 @@ def forms() -> dict[str, Callable[[], float]]:
         model.initialise(0)
         model.bfloat16()
         if name == "compiled":
-            for layer in model.layers:
-                layer.compile(fullgraph=True)
+            model.compile_layers()
         loss_of = whole_table if name in ("plain", "attention") else chunked
 
         def step(model: Decoder = model, loss_of: Callable[..., Tensor] = loss_of) -> float:

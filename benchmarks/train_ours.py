@@ -124,8 +124,7 @@ def attention(trial: Trial) -> dict[str, Any]:
     model.initialise(0)
     model.to(dtype)
     if trial.form == "compiled":
-        for layer in model.layers.children():
-            layer.compile(fullgraph=True)
+        model.compile_layers()
     ids = torch.randint(config.vocab_size, (rows, tokens + 1))
     # As a layer has them: heads are a view of the projections.
     q, k, v = (

@@ -76,7 +76,8 @@ def blocked_attention(
     """
     batch, heads, tokens, size = q.shape
     q, k, v = (x.reshape(-1, tokens, size) for x in (q, k, v))
-    out = torch.empty_like(q)
+    # Not empty_like: a single row is a view with its heads strided, which no output may have.
+    out = q.new_empty(q.shape)
     kept = []
     for start, end in _blocks(tokens):
         ahead = q.new_full((end - start, end), float("-inf")).triu_(start + 1)
@@ -98,7 +99,7 @@ def _blocked_backward(
     shape = q.shape
     gradient, q, k, v = (x.reshape(-1, *shape[2:]) for x in (gradient, q, k, v))
     scale = shape[3] ** -0.5
-    q_grad, k_grad, v_grad = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+    q_grad, k_grad, v_grad = (x.new_empty(x.shape) for x in (q, k, v))
     # From the last block, which has all columns, so that it can write where the others add.
     for (start, end), p in reversed([*zip(_blocks(shape[2]), kept, strict=True)]):
         above, rows = gradient[:, start:end].contiguous(), q[:, start:end]

@@ -85,8 +85,7 @@ class Whole:
         self.optimizer = MasterOptimizer(self.model, optimizer)
         self.model.to(dtype)
         if compiled:
-            for layer in self.model.layers.children():
-                layer.compile(fullgraph=True)
+            self.model.compile_layers()
         self.optimizer.publish()
         self._device = device
 

@@ -71,3 +71,8 @@ def test_long_sequences_give_the_same_attention_as_short_ones_do():
 def test_the_operator_keeps_the_rules_that_compilation_relies_on(documents):
     q, k, v = (torch.randn(2, 2, 70, 8, requires_grad=True) for _ in range(3))
     torch.library.opcheck(blocked_attention, (q, k, v, documents))
+
+
+def test_the_operator_keeps_them_for_one_row_whose_heads_are_strided():
+    q, k, v = (torch.randn(1, 70, 2, 8, requires_grad=True).transpose(1, 2) for _ in range(3))
+    torch.library.opcheck(blocked_attention, (q, k, v, None))

@@ -30,6 +30,9 @@ QK_NORM = MODEL.model_copy(update={"qk_norm": True, "z_loss": 1e-3})
 STEPS, ROWS, TOKENS = 20, 8, 16
 OPTIMIZER = OptimizerConfig(clip=1.6)
 LR = 3e-3
+WARM_UP = 10
+"""Steps over which a training's rate rises. Without it AdamW's first steps are nearly LR times the
+sign of a gradient, so that where it is all but 0 rounding alone decides what is learnt."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def alone(
         if step == 0:
             out["gradients"] = {n: m.grad.clone() for n, m in optimizer._masters.items()}
         norm = optimizer.gradient_norm()
-        optimizer.update(LR, norm)
+        optimizer.update(LR * min(1, (step + 1) / WARM_UP), norm)
         out["losses"].append(nats / counted)
         out["norms"].append(norm)
     out["weights"] = {name: weight.clone() for name, weight in optimizer.weights.items()}
@@ -129,7 +132,7 @@ def _spread(case: Case) -> dict[str, Any]:
             out["gradients"] = {name: whole(p.grad) for name, p in named if p.grad is not None}
         optimizer.accumulate()
         norm = optimizer.gradient_norm()
-        optimizer.update(LR, norm)
+        optimizer.update(LR * min(1, (step + 1) / WARM_UP), norm)
         out["losses"].append(loss.mean_nats)
         out["norms"].append(norm)
     out["weights"] = {n: whole(w) for n, w in optimizer.tensors()["weights"].items()}

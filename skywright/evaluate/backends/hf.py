@@ -15,6 +15,7 @@ from torch import Tensor
 from skywright.engine.files import stable_hash
 from skywright.evaluate.alignment import Encoding
 from skywright.evaluate.backends import hf_tokens
+from skywright.evaluate.backends.attention import use_blocked_attention
 from skywright.evaluate.backends.fingerprint import folder_fingerprint, tokenizer_fingerprint
 from skywright.evaluate.backends.hf_tokens import Frame
 from skywright.evaluate.backends.loading import (
@@ -99,6 +100,7 @@ class HFBackend:
     @cached_property
     def _model(self) -> Any:
         model = load_weights(self.path, self.dtype, self.device, self._trusts)
+        use_blocked_attention(model)
         # Spread over devices, the model takes its ids and gives its logits where the head is.
         self.device = str(model.get_output_embeddings().weight.device)
         return model
