@@ -61,12 +61,11 @@ def test_the_checkpoint_scored_on_the_same_path_and_dtype_loses_exactly_the_same
     assert later(backend, small) == told(out)
 
 
+@pytest.mark.parametrize("trained", ["fp32"], indirect=True)
 def test_eval_score_of_an_fp32_checkpoint_gives_the_trainers_loss_on_either_path(
     trained: tuple[str, Path], small: Small, tmp_path: Path
 ) -> None:
-    precision, out = trained
-    if precision == "bf16":
-        pytest.skip("bf16 has a test of its own")
+    _, out = trained
     expected = told(out)["held_out"]
     for path, tolerance in ((out / "checkpoints" / STEP, 1e-12), (out / "hf" / STEP, 1e-5)):
         summary = run(
@@ -82,12 +81,11 @@ def test_eval_score_of_an_fp32_checkpoint_gives_the_trainers_loss_on_either_path
         assert found == pytest.approx((expected["nats_per_token"], expected["bpb"]), rel=tolerance)
 
 
+@pytest.mark.parametrize("trained", ["bf16"], indirect=True)
 def test_a_bf16_checkpoint_scored_by_transformers_stays_within_the_noise_floor_that_doctor_prints(
     trained: tuple[str, Path], small: Small
 ) -> None:
-    precision, out = trained
-    if precision == "fp32":
-        pytest.skip("fp32 is held to a closer bound")
+    _, out = trained
     folder, tokenizer = out / "hf" / STEP, Tokenizer.load(small.tokenizer)
     there = HFBackend(folder, dtype="bfloat16")
     texts = [document.text for item in small.sets for document in item.documents]
