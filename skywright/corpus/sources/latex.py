@@ -58,12 +58,16 @@ _TITLES = frozenset(
     ["part", "chapter", "section", "subsection", "subsubsection", "paragraph", "title"]
 )
 # Commands that write nothing that belongs to the text, with the groups that go with them.
-_SILENT: dict[str, int] = dict.fromkeys(
-    ["label", "ref", "eqref", "pageref", "autoref", "cref", "Cref", "nameref", "cite", "citep", "citet", "citealp", "citeauthor", "citeyear", "nocite", "includegraphics", "bibliography", "bibliographystyle", "usepackage", "documentclass", "input", "include", "vspace", "hspace", "vskip", "hskip", "index", "pagestyle", "thispagestyle", "hypersetup", "thanks", "author", "date", "address", "email", "affiliation", "institute", "keywords", "subjclass", "pagenumbering", "caption", "graphicspath", "theoremstyle", "color", "pagecolor", "url", "phantom", "vphantom", "hphantom"], 1
-) | dict.fromkeys(
-    ["newcommand", "renewcommand", "providecommand", "newtheorem", "setcounter", "addtocounter", "setlength", "addtolength", "DeclareMathOperator", "newcounter", "definecolor", "href"], 2
-) | dict.fromkeys(("newenvironment", "renewenvironment", "textcolor"), 3) | {"textcolor": 1,
-                                                                             "href": 1}  # fmt: skip
+_ONE_GROUP = """label ref eqref pageref autoref cref Cref nameref cite citep citet citealp
+citeauthor citeyear nocite includegraphics bibliography bibliographystyle usepackage documentclass
+input include vspace hspace vskip hskip index pagestyle thispagestyle hypersetup thanks author date
+address email affiliation institute keywords subjclass pagenumbering caption graphicspath
+theoremstyle color pagecolor url phantom vphantom hphantom textcolor href"""
+_TWO_GROUPS = """newcommand renewcommand providecommand newtheorem setcounter addtocounter setlength
+addtolength DeclareMathOperator newcounter definecolor"""
+_SILENT = dict.fromkeys(re.findall(r"\w+", _ONE_GROUP), 1)
+_SILENT |= dict.fromkeys(re.findall(r"\w+", _TWO_GROUPS), 2)
+_SILENT |= {"newenvironment": 3, "renewenvironment": 3}
 _SYMBOLS = {
     "ss": "ß", "o": "ø", "O": "Ø", "ae": "æ", "AE": "Æ", "oe": "œ", "OE": "Œ", "aa": "å",
     "AA": "Å", "l": "ł", "L": "Ł", "i": "ı", "j": "ȷ", "S": "§", "P": "¶", "dots": "…",

@@ -29,7 +29,9 @@ RECORDS = [
         warc_record("", b"software: x\r\n", kind="warcinfo"),
     )
 ]
-LINES = [json.dumps({"text": f"{EN} {n}" * (n % 7)}).encode() + b"\n" * (1 + n % 3) for n in range(90)]
+LINES = [
+    json.dumps({"text": f"{EN} {n}" * (n % 7)}).encode() + b"\n" * (1 + n % 3) for n in range(90)
+]
 
 
 def damaged(data: bytes) -> bytes:
@@ -53,9 +55,11 @@ def wiki(ending: str) -> bytes:
 FILES: dict[str, Callable[[], bytes]] = {
     **{f"a.warc{e}": lambda e=e: warc(e) for e in PACK},
     **{f"a.xml{e}": lambda e=e: wiki(e) for e in ("", ".gz", ".bz2", ".xz", ".zst")},
-    "nested.warc.gz": lambda: warc(".gz")
-    + gzip.compress(warc_record("https://x.org/w", warc(".gz"), kind="resource"), 0, mtime=0)
-    + warc(".gz"),
+    "nested.warc.gz": lambda: (
+        warc(".gz")
+        + gzip.compress(warc_record("https://x.org/w", warc(".gz"), kind="resource"), 0, mtime=0)
+        + warc(".gz")
+    ),
     "a.jsonl": lambda: b"".join(LINES),
     "b.jsonl": lambda: b"\n\n" + b"".join(LINES).rstrip(b"\n"),
     "a.jsonl.gz": lambda: gzip.compress(b"".join(LINES)),
