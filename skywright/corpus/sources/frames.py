@@ -250,18 +250,17 @@ def pieces(
     """The unpacked bytes of a file, frame after frame, reading on behind a damaged one."""
     at: int | None = start
     while at is not None and source.some(at, 1):
-        frame, done = packing.open(source, at), 0
+        frame, begun, done = packing.open(source, at), at, 0
         try:
             while data := frame.read(size):
-                yield Piece(at, done, data)
+                yield Piece(begun, done, data)
                 done += len(data)
             at = frame.end
         except FrameError as error:
-            if not done and at > 0 and source.is_padding(at):
+            if not done and begun > 0 and source.is_padding(begun):
                 return
-            following = None if packing is PLAIN else next_frame(source, packing, at + 1)
-            yield Damage(at, error, following)
-            at = following
+            at = None if packing is PLAIN else next_frame(source, packing, begun + 1)
+            yield Damage(begun, error, at)
 
 
 def salvaged(source: Input, at: int) -> bytes:

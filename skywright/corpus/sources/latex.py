@@ -202,11 +202,11 @@ class _Reading:
                 return end + 1
             return at
         if name in ("def", "gdef", "let"):
-            found = _DEFINITION.match(self._source, at)
-            if not found:
+            defined = _DEFINITION.match(self._source, at)
+            if not defined:
                 return at
-            brace = found.end() - 1
-            return self._ends.get(brace, brace) + 1 if found.group().endswith("{") else found.end()
+            brace = defined.end() - 1
+            return self._ends.get(brace, brace) + 1 if "{" in defined.group() else defined.end()
         if name in _ACCENTS and len(name) == 1:
             return self._accent(name, at)
         self._out.append(_SYMBOLS.get(name, ""))
