@@ -195,10 +195,10 @@ class _Reading:
             begun = _ARGUMENT.match(self._source, at)
             end = self._ends.get(begun.end() - 1) if begun else None
             if begun and end:
-                before, after = ("\n\n", "\n\n") if name in _TITLES else (" (", ")")
-                self._out.append(before)
+                opening, closing = ("\n\n", "\n\n") if name in _TITLES else (" (", ")")
+                self._out.append(opening)
                 self._inner(begun.end(), end)
-                self._out.append(after)
+                self._out.append(closing)
                 return end + 1
             return at
         if name in ("def", "gdef", "let"):
