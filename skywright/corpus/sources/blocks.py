@@ -169,7 +169,7 @@ class Lz4(_Blocks):
             yield head + self._packed(size + (4 if flags >> 4 & 1 else 0))
 
 
-LZ4 = Packing("lz4", LZ4_MAGIC, Lz4)
+LZ4 = Packing("lz4", LZ4_MAGIC, Lz4, probe_bytes=5 << 20)  # a block has up to 4 MiB
 
 
 def _zstd_decoder(dictionary: bytes = b"") -> zstandard.ZstdDecompressor:

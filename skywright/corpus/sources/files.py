@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
@@ -49,10 +50,11 @@ def _found(item: InputConfig) -> tuple[str, list[str]]:
     if item.paths_prefix is not None:
         return storage.listed(item.path, item.paths_prefix)
     base, files = storage.found(item.path, item.source)
-    if files != [item.path] and item.kind != "auto" and "*" not in item.path:
-        files = [p for p in files if NAMES[item.kind].search(p.rpartition("/")[2].lower())]
-    elif item.kind == "auto" and files != [item.path]:
-        files = [p for p in files if kind_of(p)]
+    if files != [item.path]:  # of a named file the kind need not be told by its name
+        if item.kind == "auto":
+            files = [p for p in files if kind_of(p)]
+        elif not glob.has_magic(item.path):
+            files = [p for p in files if NAMES[item.kind].search(p.rpartition("/")[2].lower())]
     if not files:
         raise UserError(
             f"{item.path}: nothing to read there (input {item.source!r}); file names end in "

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
-from skywright.corpus.sources.inputs import Input
+from skywright.corpus.sources.inputs import Input, Window
 
 PIECE_BYTES = 1 << 16
-PROBE_BYTES = 1 << 20  # a bzip2 block is up to 900 kB long and gives nothing before its end
 
 FREE_BYTES = 64 * 2**20
 MAX_RATIO = 100
@@ -161,16 +160,23 @@ class Stream(Frame):
 
 @dataclass(frozen=True)
 class Packing:
-    """How a file is packed: the bytes that a frame begins with, and what opens one."""
+    """How a file is packed: the bytes that a frame begins with, and what opens one.
+
+    `probe_bytes` of a frame give at least its first byte, or it is none.
+    """
 
     name: str
     magic: bytes
     open: Callable[[Input, int], Frame]
+    probe_bytes: int = 1 << 18  # beyond the longest block of zstd
 
 
 PLAIN = Packing("plain", b"", Plain)
-GZIP = Packing("gzip", b"\x1f\x8b\x08", Gzip)
-BZIP2 = Packing("bzip2", b"BZh", partial(Stream, name="bzip2", decoder=bz2.BZ2Decompressor))
+GZIP = Packing("gzip", b"\x1f\x8b\x08", Gzip, probe_bytes=1 << 12)
+BZIP2 = Packing(
+    "bzip2", b"BZh", partial(Stream, name="bzip2", decoder=bz2.BZ2Decompressor),
+    probe_bytes=1 << 20,  # a block is up to 900 kB long and gives nothing before its end
+)  # fmt: skip
 XZ = Packing(
     "xz", b"\xfd7zXZ\0",
     partial(Stream, name="xz", decoder=partial(
@@ -204,7 +210,8 @@ def next_frame(source: Input, packing: Packing, start: int, prefix: bytes = b"")
     """
     for at in source.find(packing.magic, start):
         try:
-            if begins_with(packing.open(source, at), prefix):
+            window = Window(source, at + packing.probe_bytes)
+            if begins_with(packing.open(window, at), prefix):
                 return at
         except FrameError:
             continue
@@ -214,7 +221,7 @@ def next_frame(source: Input, packing: Packing, start: int, prefix: bytes = b"")
 def begins_with(frame: Frame, prefix: bytes) -> bool:
     """Whether a frame begins with `prefix`, or with anything at all when that is empty."""
     head, wanted = b"", max(len(prefix), 1)
-    while len(head) < wanted and frame.end is None and frame.packed_bytes <= PROBE_BYTES:
+    while len(head) < wanted and frame.end is None:
         head += frame.step(wanted - len(head))
     return head.startswith(prefix) and (frame.end is not None or bool(head))
 
@@ -243,18 +250,17 @@ def pieces(
     """The unpacked bytes of a file, frame after frame, reading on behind a damaged one."""
     at: int | None = start
     while at is not None and source.some(at, 1):
-        frame, done = packing.open(source, at), 0
+        frame, begun, done = packing.open(source, at), at, 0
         try:
             while data := frame.read(size):
-                yield Piece(at, done, data)
+                yield Piece(begun, done, data)
                 done += len(data)
             at = frame.end
         except FrameError as error:
-            if not done and at > 0 and source.is_padding(at):
+            if not done and begun > 0 and source.is_padding(begun):
                 return
-            following = None if packing is PLAIN else next_frame(source, packing, at + 1)
-            yield Damage(at, error, following)
-            at = following
+            at = None if packing is PLAIN else next_frame(source, packing, begun + 1)
+            yield Damage(begun, error, at)
 
 
 def salvaged(source: Input, at: int) -> bytes:

@@ -67,3 +67,16 @@ class Input:
                 return False
             start += len(piece)
         return True
+
+
+class Window(Input):
+    """An input that ends at `end`."""
+
+    def __init__(self, source: Input, end: int) -> None:
+        self._source, self._end = source, end
+
+    def some(self, offset: int, size: int) -> bytes:
+        """As in the whole input, but nothing behind the end."""
+        return (
+            self._source.some(offset, min(size, self._end - offset)) if offset < self._end else b""
+        )

@@ -74,7 +74,7 @@ def json_depth(line: bytes) -> int:
 
 
 def _parse(line: bytes, record: str, fields: FieldsConfig, form: str, first: bool) -> Record:
-    def bad(rule: str, message: str, **values: float) -> Record:
+    def bad(rule: str, message: str, **values: Any) -> Record:
         return Record(record, rule=rule, message=message, bytes=len(line), **values)
 
     depth = json_depth(line)

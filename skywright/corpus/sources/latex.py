@@ -58,12 +58,16 @@ _TITLES = frozenset(
     ["part", "chapter", "section", "subsection", "subsubsection", "paragraph", "title"]
 )
 # Commands that write nothing that belongs to the text, with the groups that go with them.
-_SILENT: dict[str, int] = dict.fromkeys(
-    ["label", "ref", "eqref", "pageref", "autoref", "cref", "Cref", "nameref", "cite", "citep", "citet", "citealp", "citeauthor", "citeyear", "nocite", "includegraphics", "bibliography", "bibliographystyle", "usepackage", "documentclass", "input", "include", "vspace", "hspace", "vskip", "hskip", "index", "pagestyle", "thispagestyle", "hypersetup", "thanks", "author", "date", "address", "email", "affiliation", "institute", "keywords", "subjclass", "pagenumbering", "caption", "graphicspath", "theoremstyle", "color", "pagecolor", "url", "phantom", "vphantom", "hphantom"], 1
-) | dict.fromkeys(
-    ["newcommand", "renewcommand", "providecommand", "newtheorem", "setcounter", "addtocounter", "setlength", "addtolength", "DeclareMathOperator", "newcounter", "definecolor", "href"], 2
-) | dict.fromkeys(("newenvironment", "renewenvironment", "textcolor"), 3) | {"textcolor": 1,
-                                                                             "href": 1}  # fmt: skip
+_ONE_GROUP = """label ref eqref pageref autoref cref Cref nameref cite citep citet citealp
+citeauthor citeyear nocite includegraphics bibliography bibliographystyle usepackage documentclass
+input include vspace hspace vskip hskip index pagestyle thispagestyle hypersetup thanks author date
+address email affiliation institute keywords subjclass pagenumbering caption graphicspath
+theoremstyle color pagecolor url phantom vphantom hphantom textcolor href"""
+_TWO_GROUPS = """newcommand renewcommand providecommand newtheorem setcounter addtocounter setlength
+addtolength DeclareMathOperator newcounter definecolor"""
+_SILENT = dict.fromkeys(re.findall(r"\w+", _ONE_GROUP), 1)
+_SILENT |= dict.fromkeys(re.findall(r"\w+", _TWO_GROUPS), 2)
+_SILENT |= {"newenvironment": 3, "renewenvironment": 3}
 _SYMBOLS = {
     "ss": "ß", "o": "ø", "O": "Ø", "ae": "æ", "AE": "Æ", "oe": "œ", "OE": "Œ", "aa": "å",
     "AA": "Å", "l": "ł", "L": "Ł", "i": "ı", "j": "ȷ", "S": "§", "P": "¶", "dots": "…",
@@ -191,18 +195,18 @@ class _Reading:
             begun = _ARGUMENT.match(self._source, at)
             end = self._ends.get(begun.end() - 1) if begun else None
             if begun and end:
-                before, after = ("\n\n", "\n\n") if name in _TITLES else (" (", ")")
-                self._out.append(before)
+                opening, closing = ("\n\n", "\n\n") if name in _TITLES else (" (", ")")
+                self._out.append(opening)
                 self._inner(begun.end(), end)
-                self._out.append(after)
+                self._out.append(closing)
                 return end + 1
             return at
         if name in ("def", "gdef", "let"):
-            found = _DEFINITION.match(self._source, at)
-            if not found:
+            defined = _DEFINITION.match(self._source, at)
+            if not defined:
                 return at
-            brace = found.end() - 1
-            return self._ends.get(brace, brace) + 1 if found.group().endswith("{") else found.end()
+            brace = defined.end() - 1
+            return self._ends.get(brace, brace) + 1 if "{" in defined.group() else defined.end()
         if name in _ACCENTS and len(name) == 1:
             return self._accent(name, at)
         self._out.append(_SYMBOLS.get(name, ""))

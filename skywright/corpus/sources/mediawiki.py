@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import unescape
 
@@ -153,7 +154,7 @@ def _record(page: bytes, size: int, place: str, base: str, max_bytes: int) -> Re
     name = unescape((title or b"").decode("utf-8", "replace"), {"&quot;": '"', "&apos;": "'"})
     url = base + quote(name.replace(" ", "_"), safe="/:(),'!*@;~$") if base and name else None
 
-    def bad(rule: str, message: str | None = None, **values: float) -> Record:
+    def bad(rule: str, message: str | None = None, **values: Any) -> Record:
         return Record(place, url, rule=rule, message=message, bytes=size, **values)
 
     if title is None or namespace is None:

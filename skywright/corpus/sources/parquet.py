@@ -29,9 +29,9 @@ _HELD_BYTES = 32 * 2**20
 
 
 def open_parquet(file: IO[bytes], path: str, **options: Any) -> pq.ParquetFile:
-    """The file, or a `UserError` when it is none."""
+    """The file, its checksums verified where it has them, or a `UserError` when it is none."""
     try:
-        return pq.ParquetFile(file, **options)
+        return pq.ParquetFile(file, page_checksum_verification=True, **options)
     except (pa.ArrowException, OSError, MemoryError) as error:
         raise UserError(f"{path}: no readable Parquet file ({error}); make it again") from None
 

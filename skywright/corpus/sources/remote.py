@@ -1,9 +1,9 @@
 """Objects far away, read forward by ranges: dropped connections are taken up where they broke.
 
-One class for HTTP(S), over httpx, and for whatever fsspec opens (s3://, gs://, memory://). A failure
-that passes (a connection, a time-out, status 429 or 5xx, a body that ends early) is tried again
-with growing pauses; anything else, or the last failure, is a `UserError` that says where reading
-stood. It is never taken for the end of the file.
+One class for HTTP(S), over httpx, and for whatever fsspec opens (s3://, gs://, memory://). A
+failure that passes (a connection, a time-out, status 429 or 5xx, a body that ends early) is tried
+again with growing pauses; anything else, or the last failure, is a `UserError` that says where
+reading stood. It is never taken for the end of the file.
 """
 
 from __future__ import annotations

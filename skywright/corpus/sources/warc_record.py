@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import NamedTuple
 
 from skywright.corpus.records import Record
@@ -12,6 +13,12 @@ from skywright.corpus.sources.http import BrokenResponseError, content_type_and_
 START = b"WARC/1."
 INPUT_TYPES = frozenset(("response", "resource", "conversion"))
 OTHER_TYPES = frozenset(("warcinfo", "request", "metadata", "revisit", "continuation"))
+_FIELDS = re.compile(
+    r"^(WARC-(?:Type|Target-URI|Date|Block-Digest|Payload-Digest|Record-ID|Truncated)|"
+    r"Content-(?:Type|Length))[ \t]*:(.*)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_FOLD = re.compile(r"\r?\n[ \t]+")
 
 
 class Head(NamedTuple):
@@ -32,17 +39,11 @@ def parse_head(raw: bytes) -> Head | None:
     """The head of a record from its version line to the empty line, or None if it is none."""
     if not raw.startswith(START):
         return None
-    _, *lines = raw.decode("utf-8", "replace").split("\n")
-    headers: dict[str, str] = {}
-    last = ""
-    for line in lines:
-        if line[:1] in (" ", "\t") and last:
-            headers[last] += " " + line.strip()
-            continue
-        name, colon, value = line.partition(":")
-        if colon:
-            last = name.strip().lower()
-            headers.setdefault(last, value.strip())
+    text = raw.decode("utf-8", "replace")
+    if "\n " in text or "\n\t" in text:
+        text = _FOLD.sub(" ", text)
+    # Of a header that stands twice the first counts.
+    headers = {name.lower(): value.strip() for name, value in reversed(_FIELDS.findall(text))}
     get = headers.get
     length, url = get("content-length", ""), get("warc-target-uri")
     return Head(
@@ -77,13 +78,14 @@ def record_of(head: Head, block: bytes, name: str, max_bytes: int) -> Record:
         checked = "block"
     media, charset = content_type_and_charset(head.content_type)
     status = None
-    body, bodies, form = block, (block,), "text" if head.kind == "conversion" else "html"
+    form = "text" if head.kind == "conversion" else "html"
+    body, bodies = block, [block]
     if head.kind == "response" and media == "application/http":
         try:
             response = parse(block, max_bytes)
         except BrokenResponseError as error:
             return bad(error.rule, str(error))
-        body, bodies = response.body, (response.stored, response.unchunked, response.body)
+        body, bodies = response.body, [response.stored, response.unchunked, response.body]
         status, media, charset = response.status, response.content_type, response.charset
     if not checked and not head.truncated:
         same = matches(head.payload_digest, *dict.fromkeys(bodies))

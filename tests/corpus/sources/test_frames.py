@@ -127,10 +127,12 @@ def test_a_needle_is_found_wherever_blocks_end(data: bytes, needle: bytes, block
 
 def test_digests_are_read_in_base32_and_in_hex() -> None:
     # FIPS 180-4 and RFC 1321: the digests of "abc".
-    for declared in ("sha1:VGMT4NSHA2AWVOR6EVYXQUGCNSONBWE5",
-                     "SHA-1:a9993e364706816aba3e25717850c26c9cd0d89d",
-                     "md5:900150983cd24fb0d6963f7d28e17f72",
-                     "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"):  # fmt: skip
+    for declared in (
+        "sha1:VGMT4NSHA2AWVOR6EVYXQUGCNSONBWE5",
+        "SHA-1:a9993e364706816aba3e25717850c26c9cd0d89d",
+        "md5:900150983cd24fb0d6963f7d28e17f72",
+        "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    ):
         assert matches(declared, b"abc") is True
         assert matches(declared, b"abd") is False
         assert matches(declared, b"abd", b"abc") is True

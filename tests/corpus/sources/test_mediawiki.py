@@ -93,7 +93,8 @@ def test_garbage_in_a_dump_ends_in_rows(junk: bytes, at: int) -> None:
 
 
 ARTICLE = """{{Infobox|name=x|y={{nested|a}}}}
-'''计算机'''（-{zh-hans:计算机;zh-hant:電腦}-，{{lang-en|computer}}）是一种[[机器|机器设备]]<ref name="a">{{cite|x}}</ref>。<!-- c -->
+'''计算机'''（-{zh-hans:计算机;zh-hant:電腦}-，
+{{lang-en|computer}}）是[[机器|设备]]<!-- c --><ref>{{cite|x}}</ref>。
 [[File:a.jpg|thumb|[[link]] caption]]
 -{H|zh-cn:软件;zh-tw:軟體}-
 == 历史 ==
@@ -114,7 +115,7 @@ ARTICLE = """{{Infobox|name=x|y={{nested|a}}}}
 
 def test_wikitext_becomes_the_text_of_the_article() -> None:
     assert wikitext.plain_text(ARTICLE) == (
-        "计算机（计算机，computer）是一种机器设备。\n\n历史\n\n早期\n\n第一项甲\n"
+        "计算机（计算机，\ncomputer）是设备。\n\n历史\n\n早期\n\n第一项甲\n"
         "第二项 $a<b$ 图灵机\n\n见官网。\xa0A&B，[[原样]]"
     )
 

@@ -78,13 +78,13 @@ def test_seeking_reads_from_there() -> None:
     ],
 )
 def test_what_cannot_be_read_is_said_in_one_line(faults: Faults, said: str) -> None:
-    with (
-        serve({"/a": DATA}, faults) as address,
-        pytest.raises(UserError, match=said) as error,
-        opened(f"{address}/a") as file,
-    ):
-        while file.read(4):
-            pass
+    def read_all() -> None:
+        with serve({"/a": DATA}, faults) as address, opened(f"{address}/a") as file:
+            while file.read(4):
+                pass
+
+    with pytest.raises(UserError, match=said) as error:
+        read_all()
     assert "\n" not in str(error.value)
 
 
