@@ -12,7 +12,6 @@ Lang = Literal["en", "zh-Hans", "zh-Hant", "code", "other"]
 """Languages a document of the corpus can have."""
 
 
-
 class FieldsConfig(Config):
     """Names of the fields that hold a document's parts in JSONL and Parquet inputs.
 

@@ -84,15 +84,8 @@ def build(
     return publish(steps, held_out, config, out)
 
 
-def _run(
-    config: CorpusConfig,
-    sources: list[Shard],
-    sets: Sequence[measure.HeldOutSet],
-    runner: Runner,
-) -> dict[str, Output]:
-    """Run every stage; their outputs by name."""
-    # A misspelt rule is a mistake to hear of before anything is read.
-    rules = measure.rules_in_force(config.rules, [item.source for item in config.inputs])
+def read_pages(config: CorpusConfig, sources: list[Shard], runner: Runner) -> dict[str, Output]:
+    """The stages from raw pages to text in a language; their outputs by name."""
     done: dict[str, Output] = {}
     nothing = pages.NoParams()
     done["index"] = runner.map(
@@ -115,6 +108,20 @@ def _run(
         pages.EXTRACT, join(sources, done["survivors"].shards("survivors")),
         pages.ExtractParams(limits=config.limits, language=config.language),
     )  # fmt: skip
+    return done
+
+
+def _run(
+    config: CorpusConfig,
+    sources: list[Shard],
+    sets: Sequence[measure.HeldOutSet],
+    runner: Runner,
+) -> dict[str, Output]:
+    """Run every stage; their outputs by name."""
+    # A misspelt rule is a mistake to hear of before anything is read.
+    rules = measure.rules_in_force(config.rules, [item.source for item in config.inputs])
+    nothing = pages.NoParams()
+    done = read_pages(config, sources, runner)
     documents = [_bare(shard) for shard in done["extract"].shards("documents")]
     done["signals"] = runner.map(measure.SIGNALS, documents, nothing)
     judged = [_bare(shard) for shard in done["signals"].shards("signals")]

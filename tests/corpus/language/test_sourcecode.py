@@ -26,7 +26,9 @@ def test_a_program_is_code_and_has_no_language() -> None:
     assert found.score == pytest.approx(code_share(PROGRAM))
 
 
-@pytest.mark.parametrize("text", [EN, ZH, "", "\n\n", "a;", HTML_TABLE, f"{EN}\n{HTML_TABLE}\n" * 3])
+@pytest.mark.parametrize(
+    "text", [EN, ZH, "", "\n\n", "a;", HTML_TABLE, f"{EN}\n{HTML_TABLE}\n" * 3]
+)
 def test_prose_and_scraps_are_not(text: str) -> None:
     assert not is_code(text)
     assert label(text) == detect(text)
