@@ -25,8 +25,8 @@ DATE = "2023-06-10T00:00:00Z"  # the release of Debian 12
 
 def packages() -> dict[str, str]:
     """Versions by package."""
-    lines = (line.split() for line in PACKAGES.read_text().splitlines() if line[0] != "#")
-    return {name: version for name, version in lines}
+    lines = PACKAGES.read_text().splitlines()
+    return dict(line.split(maxsplit=1) for line in lines if line[0] != "#")
 
 
 def unpack(name: str, version: str, cache: Path) -> Path:

@@ -94,7 +94,7 @@ def ours(warcs: Path, out: Path, workers: int) -> dict[str, Any]:
 
 
 def fresh(command: list[Any], cores: int = 1) -> Any:
-    """The last line of a command's output as JSON; it has so many cores. Unavailable if it fails."""
+    """The last line of a command's output as JSON, on so many cores; Unavailable if it fails."""
     chosen = ",".join(map(str, sorted(os.sched_getaffinity(0))[-cores:]))
     with tempfile.TemporaryDirectory() as out:
         filled = [str(part).replace("{out}", f"{out}/run") for part in command]

@@ -25,7 +25,7 @@ _MARKS = "=;(){}[]<>_"
 _CODE_LINE = re.compile(
     r"""
     ^\s*(?:\#\s*(?:include|define|if|ifn?def|endif|else|elif|undef|pragma)\b   # C preprocessor
-      |//|/\*|\*/|\*\s|\#!|@\w+(?:\(|$)                                        # comments, decorators
+      |//|/\*|\*/|\*\s|\#!|@\w+(?:\(|$)                                        # comments
       |(?:def|class|async\s+def|elif|if|for|while|with|try|except|match)\b[^.!?]*:\s*(?:\#.*)?$
       |(?:import|from)\s+[\w.]+(?:\s+import\b|\s+as\b|\s*$|\s*,)
       |(?:return|raise|assert|yield|del|pass|break|continue|else|finally|global)\b[^.,!?]*:?$
