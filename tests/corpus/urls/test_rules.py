@@ -79,8 +79,8 @@ def test_a_changed_list_changes_the_parameters(tmp_path: Path) -> None:
     assert params_of(UrlsConfig(hard_words=(str(path),))) != before
 
 
-def corpus_texts() -> Iterator[tuple[str, dict[str, str]]]:
-    for path in sorted((DATA / "corpus").glob("*.jsonl.gz")):
+def rows_of(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    for path in sorted(folder.rglob("*.jsonl.gz")):
         with gzip.open(path, "rt", encoding="utf-8") as file:
             for line in file:
                 yield path.name, json.loads(line)
@@ -91,9 +91,10 @@ def test_no_address_in_the_data_is_refused() -> None:
     from skywright.corpus.sources.warc import read_warc
 
     urls = {r.url for path in WARC_FILES for r in read_warc(path, "s", 8 << 20) if r.url}
-    for _, row in corpus_texts():
-        urls |= {row["url"]} if row.get("url") else set()
-        urls |= set(re.findall(r"https?://[^\s\"'<>)\]，。）》]+", row["text"]))
+    for _, row in rows_of(DATA):
+        text = row.get("text") or row.get("html") or ""
+        urls |= {row["url"]} if "://" in (row.get("url") or "") else set()
+        urls |= set(re.findall(r"https?://[^\s\"'<>)\]，。）》]+", text))
     rules = rules_of(params_of(UrlsConfig()))
     assert len(urls) > 20_000
     assert [url for url in sorted(urls) if rules.check(url)] == []
@@ -104,7 +105,7 @@ def test_no_address_in_the_data_is_refused() -> None:
 def test_ordinary_sentences_as_names_of_pages_are_not_refused() -> None:
     rules = rules_of(params_of(UrlsConfig()))
     asked, refused = set(), set()
-    for name, row in corpus_texts():
+    for name, row in rows_of(DATA / "corpus"):
         if name.startswith("code"):
             continue
         for sentence in re.split(r"[.!?。！？；\n]+", f"{row.get('title') or ''}\n{row['text']}"):
