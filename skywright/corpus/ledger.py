@@ -128,7 +128,7 @@ def entries(table: pa.Table, params: Config, side: Tables) -> Tables:
             if part >= first_error:
                 step = ERROR_STEPS[params.error_tables[part - first_error]]
             _drop(rows[record], row | {"step": step, "rule": row["rule"] or row["error"]})
-    for name in ("url_duplicates", "exact_duplicates", "near_duplicates"):
+    for name in side:
         ours = side[name].filter(pc.is_in(side[name]["record"], value_set=table["record"]
                                           .combine_chunks()))  # fmt: skip
         for row in ours.to_pylist():

@@ -149,6 +149,35 @@ def _in_force(config: CorpusConfig, folder: Path) -> InForce:
     )
 
 
+def read_pages(config: CorpusConfig, sources: list[Shard], runner: Runner) -> dict[str, Output]:
+    """The stages from raw pages to text in a language; their outputs by name."""
+    done: dict[str, Output] = {}
+    nothing = pages.NoParams()
+    sources = split(sources, config.split_bytes, config.limits.max_record_bytes, runner)
+    done["index"] = runner.map(
+        pages.INDEX, sources, pages.IndexParams(max_record_bytes=config.limits.max_record_bytes)
+    )
+    read = done["index"].shards("records")
+    if config.sample < 1:
+        done["sample"] = runner.map(SAMPLE, read, SampleParams(share=config.sample))
+        read = done["sample"].shards("records")
+    lists = params_of(config.urls)
+    done["url_lists"] = compile_lists(lists, runner)
+    done["urls"] = runner.map(URLS, read, lists, {"blocked": done["url_lists"].shards("blocked")})
+    done["url_duplicates"] = runner.exchange(
+        pages.URL_DUPLICATES, done["urls"].shards("urls"), nothing, config.partitions
+    )
+    done["survivors"] = runner.map(
+        pages.SURVIVORS, done["urls"].shards("records"), nothing,
+        {"dropped": done["url_duplicates"].shards("dropped")},
+    )  # fmt: skip
+    done["extract"] = runner.map(
+        pages.EXTRACT, join(sources, done["survivors"].shards("survivors")),
+        pages.extract_params(config),
+    )  # fmt: skip
+    return done
+
+
 def _run(
     config: CorpusConfig,
     sources: list[Shard],
@@ -158,35 +187,8 @@ def _run(
     asked: Asked,
 ) -> dict[str, Output]:
     """Run every stage; their outputs by name."""
-    done: dict[str, Output] = {}
     nothing = pages.NoParams()
-    sources = split(sources, config.split_bytes, config.limits.max_record_bytes, runner)
-    done["index"] = runner.map(
-        pages.INDEX, sources, pages.IndexParams(max_record_bytes=config.limits.max_record_bytes)
-    )
-    lists = params_of(config.urls)
-    done["url_lists"] = compile_lists(lists, runner)
-    done["urls"] = runner.map(
-        URLS, done["index"].shards("records"), lists,
-        {"blocked": done["url_lists"].shards("blocked")},
-    )  # fmt: skip
-    read = done["urls"]
-    if config.sample < 1:
-        read = done["sample"] = runner.map(
-            SAMPLE, join(read.shards("records"), read.shards("urls")),
-            SampleParams(share=config.sample),
-        )  # fmt: skip
-    done["url_duplicates"] = runner.exchange(
-        pages.URL_DUPLICATES, read.shards("urls"), nothing, config.partitions
-    )
-    done["survivors"] = runner.map(
-        pages.SURVIVORS, read.shards("records"), nothing,
-        {"dropped": done["url_duplicates"].shards("dropped")},
-    )  # fmt: skip
-    done["extract"] = runner.map(
-        pages.EXTRACT, join(sources, done["survivors"].shards("survivors")),
-        pages.extract_params(config),
-    )  # fmt: skip
+    done = read_pages(config, sources, runner)
     extracted = [_bare(shard) for shard in done["extract"].shards("documents")]
     done["signals"] = runner.map(measure.SIGNALS, extracted, nothing)
     done["edit"] = runner.map(
@@ -244,7 +246,7 @@ def _run(
     done["redact"] = refine.redacted(config, sources, done, runner)
     errors = [name for name in ledger.ERROR_STEPS if name in done]
     traces = join(
-        [_bare(shard) for shard in read.shards("records")],
+        [_bare(shard) for shard in done["urls"].shards("records")],
         done["index"].shards("errors"),
         extracted,
         done["signals"].shards("signals"),

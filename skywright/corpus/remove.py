@@ -110,7 +110,7 @@ def domain_entries(lines: Iterable[str], added: str, reason: str, where: str) ->
 
 
 def requests(urls: Path | None, domains: Path | None, added: str, reason: str) -> list[Entry]:
-    """The requests in two lists (one entry a line, `#` for comments); UserError if none is there."""
+    """The requests in two lists (one a line, `#` for comments); UserError if there are none."""
     found: list[Entry] = []
     for path, parse in ((urls, url_entries), (domains, domain_entries)):
         if path is not None:
@@ -136,7 +136,7 @@ class Matcher:
         if not url:
             return None
         if self._urls and (key := normalise(url)) in self._urls:
-            return "url", cast(str, key)
+            return "url", key
         if self._domains:
             for host in with_parents(host_of(url)):
                 if host in self._domains:

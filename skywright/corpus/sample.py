@@ -6,7 +6,6 @@ p * 2^64: ids are hashes, so that they are spread evenly, and a smaller sample i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import cast
 
 import numpy as np
@@ -14,9 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from skywright.config import Config
-from skywright.corpus import joined
-from skywright.corpus.pages import INDEX_SCHEMA, URL_SCHEMA
-from skywright.engine.stage import MapStage, Shard, Tables
+from skywright.corpus.pages import INDEX_SCHEMA
+from skywright.engine.stage import MapStage, Tables
 from skywright.errors import UserError
 
 RULE = "not_in_sample"
@@ -52,33 +50,16 @@ def in_sample(ids: pa.Array | pa.ChunkedArray, share: float) -> pa.Array:
     return pc.and_(pa.array(inside), pc.is_valid(ids))
 
 
-def read_index(shard: Shard, params: Config) -> Iterator[pa.Table]:
-    """Reader: the index of a shard, then its addresses; a column `part` tells them apart."""
-    both = pa.unify_schemas([INDEX_SCHEMA, URL_SCHEMA])
-    for number, table in enumerate(joined.whole_tables(shard)):
-        for field in both:
-            if field.name not in table.column_names:
-                table = table.append_column(field, pa.nulls(table.num_rows, field.type))
-        part = pa.repeat(pa.scalar(number, pa.int8()), table.num_rows)
-        yield table.select(both.names).append_column("part", part)
-
-
 def sample(table: pa.Table, params: Config, side: Tables) -> Tables:
-    """Mark the records outside the sample as not read, and forget their addresses."""
+    """Mark the records outside the sample as not read."""
     share = cast(SampleParams, params).share
-    inside = in_sample(table["id"], share)
-    first = pc.equal(table["part"], 0)
-    records = table.filter(first).select(INDEX_SCHEMA.names)
-    outside = pc.invert(inside.filter(first.combine_chunks()))
+    outside = pc.invert(in_sample(table["id"], share))
     for name, value in {"step": "read", "rule": RULE, "value": None, "threshold": share}.items():
-        new = pa.scalar(value, records.schema.field(name).type)
-        records = records.set_column(
-            records.schema.get_field_index(name), name, pc.if_else(outside, new, records[name])
+        new = pa.scalar(value, table.schema.field(name).type)
+        table = table.set_column(
+            table.schema.get_field_index(name), name, pc.if_else(outside, new, table[name])
         )
-    urls = table.filter(pc.and_(pc.invert(first), inside)).select(URL_SCHEMA.names)
-    return {"records": records, "urls": urls}
+    return {"records": table}
 
 
-SAMPLE = MapStage(
-    "sample", "1", sample, {"records": INDEX_SCHEMA, "urls": URL_SCHEMA}, read_index, rowwise=False
-)
+SAMPLE = MapStage("sample", "2", sample, {"records": INDEX_SCHEMA}, rowwise=False)

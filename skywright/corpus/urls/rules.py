@@ -15,6 +15,7 @@ from skywright.corpus.urls.hosts import host_of, registrable, with_parents
 from skywright.corpus.urls.lists import (
     BLOCK_KINDS,
     WORD_KINDS,
+    BlockKind,
     UrlParams,
     block_lists,
     blocked_form,
@@ -72,7 +73,7 @@ class UrlRules:
         )
 
     def _blocked(self, url: str) -> Verdict | None:
-        keys = []
+        keys: list[tuple[BlockKind, str]] = []
         host = host_of(url)
         if "blocked_domains" in self._kinds:
             keys.append(("blocked_domains", registrable(host) or host))

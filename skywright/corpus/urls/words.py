@@ -111,7 +111,8 @@ class _Inside:
         """The words in the text."""
         if self._empty:
             return set()
-        hits, harmless = [], []
+        hits: list[tuple[int, int, str]] = []
+        harmless: list[tuple[int, int, str]] = []
         for last, (word, is_allowed) in self._automaton.iter(text):
             span = (last - len(word) + 1, last, word)
             (harmless if is_allowed else hits).append(span)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -76,13 +79,49 @@ def test_a_changed_list_changes_the_parameters(tmp_path: Path) -> None:
     assert params_of(UrlsConfig(hard_words=(str(path),))) != before
 
 
+def rows_of(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    for path in sorted(folder.rglob("*.jsonl.gz")):
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            for line in file:
+                yield path.name, json.loads(line)
+
+
 @needs_data
-def test_no_address_of_the_real_pages_is_refused() -> None:
+def test_no_address_in_the_data_is_refused() -> None:
     from skywright.corpus.sources.warc import read_warc
 
-    handbook = DATA / "warc" / "debian_handbook_zh_en.warc.gz"
-    assert handbook in WARC_FILES
-    assert [r.url for r in read_warc(handbook, "s", 8 << 20) if rule(r.url or "")] == []
+    urls = {r.url for path in WARC_FILES for r in read_warc(path, "s", 8 << 20) if r.url}
+    for _, row in rows_of(DATA):
+        text = row.get("text") or row.get("html") or ""
+        urls |= {row["url"]} if "://" in (row.get("url") or "") else set()
+        urls |= set(re.findall(r"https?://[^\s\"'<>)\]，。）》]+", text))
+    rules = rules_of(params_of(UrlsConfig()))
+    assert len(urls) > 20_000
+    assert [url for url in sorted(urls) if rules.check(url)] == []
+
+
+@pytest.mark.full
+@needs_data
+def test_ordinary_sentences_as_names_of_pages_are_not_refused() -> None:
+    rules = rules_of(params_of(UrlsConfig()))
+    asked, refused = set(), set()
+    for name, row in rows_of(DATA / "corpus"):
+        if name.startswith("code"):
+            continue
+        for sentence in re.split(r"[.!?。！？；\n]+", f"{row.get('title') or ''}\n{row['text']}"):
+            if name.startswith("zh"):
+                parts = re.split("[，、：“”《》（）\\s]+", sentence)
+                asked |= {f"https://example.cn/{part}" for part in parts if 3 <= len(part) <= 24}
+            else:
+                words = re.findall(r"[a-z0-9]+", sentence.lower())
+                if 3 <= len(words) <= 12:
+                    asked.add(f"https://example.org/{'-'.join(words)}")
+    for url in asked:
+        verdict = rules.check(url)
+        if verdict:
+            refused.add(verdict.message)
+    assert len(asked) > 500_000
+    assert refused <= {"时时彩", "pornhub", "porn", "色情小说", "六合彩"}
 
 
 def verdict(url: str, **config: object) -> str:
