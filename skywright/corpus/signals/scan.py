@@ -1,8 +1,8 @@
 """Compiled scan of a chunk of documents: one pass for characters, tokens, sentences and lines.
 
-One file, because a compiled function calls only those of its own file (`engine.compiled`). State that
-changes with every character lives in local variables; what changes once a token, a line
-or a phrase lives in `memory`, one small array, whose places have names below.
+One file, because a compiled function calls only those of its own file (`engine.compiled`). State
+that changes with every character lives in local variables; what changes once a line or a phrase
+lives in `memory`, one small array, whose places have names below.
 """
 
 from __future__ import annotations
