@@ -153,7 +153,9 @@ def _line_flags(kinds, last, chars, tokens, last_hash, counters, ellipsis, memor
     """Bits of c.LINE_FLAGS of a line."""
     flags = np.int64(0)
     groups = memory[_M_GROUPS]
-    if groups & (1 << p.UI) and chars <= c.SHORT_LINE_CHARS:
+    if (groups & (1 << p.UI) and chars <= c.SHORT_LINE_CHARS) or (
+        groups & (1 << p.UI_BRIEF) and chars <= c.BRIEF_LINE_CHARS
+    ):
         flags |= 1 << _UI
     if groups & (1 << p.JAVASCRIPT):
         flags |= 1 << _JAVASCRIPT
