@@ -200,8 +200,9 @@ def why(folder: Path, query: str, near: int = 5) -> list[dict[str, Any]]:
 
     Returns one dictionary a matching record: the ledger's fields, `match` ("url", "record", "id"),
     and `sentence`, which says it in words; `kept_record` and `kept_url` name the document it went
-    in favour of; `edits` says how many characters each edit cut. A URL matches in its normalised form. When nothing matches, the nearest addresses
-    of the same host come back with `match` "near". Raises UserError without a ledger.
+    in favour of; `edits` says how many characters each edit cut. A URL matches in its normalised
+    form. When nothing matches, the nearest addresses of the same host come back with `match`
+    "near". Raises UserError without a ledger.
     """
     query = query.strip()
     wanted_id = bytes.fromhex(query) if re.fullmatch(r"[0-9a-fA-F]{32}", query) else None

@@ -24,6 +24,7 @@ COUNTS = (
 
 ENTROPY_CHARS = 10_000  # data: entropy on the first 10,000 characters
 SHORT_LINE_CHARS = 30  # FineWeb: a short line has at most 30 characters
+BRIEF_LINE_CHARS = 8  # 加载更多, 收起/展开; measured: docs/rules.md
 SHORT_HAN_CHARS = 10  # data 5.8, z6
 ITEM_CHARS = 10  # of a list's item (data 5.8, z13 says "short"; our own bound)
 MIN_LINE_WORDS = 3  # C4 (Raffel et al. 2020): lines of fewer words go

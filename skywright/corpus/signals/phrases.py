@@ -12,14 +12,15 @@ from typing import NamedTuple
 import numpy as np
 
 # Where a phrase of the group stands decides what `scan.py` makes of it.
-UI, JAVASCRIPT, POLICY, LOREM, XML, GENERATED, CURSED, CURSED_CAPITAL, CURSED_END = range(9)
-FURNITURE_START, FURNITURE_ANYWHERE, FURNITURE_END, CONTACT, PORN, GAMBLING = range(9, 15)
+UI, UI_BRIEF, JAVASCRIPT, POLICY = range(4)  # of the whole line
+LOREM, XML, GENERATED, CURSED, CURSED_CAPITAL, CURSED_END = range(4, 10)
+FURNITURE_START, FURNITURE_ANYWHERE, FURNITURE_END, CONTACT, PORN, GAMBLING = range(10, 16)
 
 _UI = (
-    "展开 展開 更多 阅读全文 閱讀全文 上一篇 下一篇 上一页 下一页 返回顶部 返回頂部 返回首页 "
-    "版权所有 版權所有 备案号 備案號 icp备 icp備 公网安备 扫码 掃碼 扫一扫 关注公众号 "
-    "關注公眾號 免责声明 免責聲明 责任编辑 責任編輯 加入收藏 设为首页 联系我们 網站地圖 "
-    "网站地图 友情链接"
+    "阅读全文 閱讀全文 上一篇 下一篇 上一页 下一页 返回顶部 返回頂部 返回首页 版权所有 "
+    "版權所有 备案号 備案號 icp备 icp備 公网安备 扫一扫 关注公众号 關注公眾號 "
+    "免责声明 免責聲明 责任编辑 責任編輯 加入收藏 设为首页 联系我们 網站地圖 网站地图 "
+    "友情链接"
 )
 # data 5.4; T5's c4_utils: lines with these are policies, not prose.
 _POLICY = (
@@ -64,6 +65,7 @@ _GAMBLING = (
 
 GROUPS: dict[int, tuple[str, ...]] = {
     UI: tuple(_UI.split()),
+    UI_BRIEF: ("展开", "展開", "更多", "扫码", "掃碼"),  # common words
     JAVASCRIPT: ("javascript",),
     POLICY: _POLICY,
     LOREM: ("lorem ipsum",),

@@ -162,7 +162,7 @@ _ALL = (
         _ZH,
         "ui_line_share",
         f"lines of at most {c.SHORT_LINE_CHARS} characters with a phrase of Chinese page furniture "
-        f"(phrases.py) {_OF_LINES}",
+        f"(phrases.py; 更多, 展开 and 扫码: at most {c.BRIEF_LINE_CHARS}) {_OF_LINES}",
     ),
     Signal(
         "mojibake_share",

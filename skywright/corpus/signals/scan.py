@@ -1,8 +1,8 @@
 """Compiled scan of a chunk of documents: one pass for characters, tokens, sentences and lines.
 
-One file, because a compiled function calls only those of its own file (`engine.compiled`). State that
-changes with every character lives in local variables; what changes once a token, a line
-or a phrase lives in `memory`, one small array, whose places have names below.
+One file, because a compiled function calls only those of its own file (`engine.compiled`). State
+that changes with every character lives in local variables; what changes once a line or a phrase
+lives in `memory`, one small array, whose places have names below.
 """
 
 from __future__ import annotations
@@ -153,7 +153,9 @@ def _line_flags(kinds, last, chars, tokens, last_hash, counters, ellipsis, memor
     """Bits of c.LINE_FLAGS of a line."""
     flags = np.int64(0)
     groups = memory[_M_GROUPS]
-    if groups & (1 << p.UI) and chars <= c.SHORT_LINE_CHARS:
+    if (groups & (1 << p.UI) and chars <= c.SHORT_LINE_CHARS) or (
+        groups & (1 << p.UI_BRIEF) and chars <= c.BRIEF_LINE_CHARS
+    ):
         flags |= 1 << _UI
     if groups & (1 << p.JAVASCRIPT):
         flags |= 1 << _JAVASCRIPT

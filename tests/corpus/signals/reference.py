@@ -165,7 +165,8 @@ def cut_lines(text: str) -> list[tuple[str, set[str]]]:
         sign_in = row.startswith("sign-in") or "items in cart" in row
         ellipsis = row.endswith(("…", "...", "。。。"))
         facts = {
-            "ui": len(row) <= 30 and holds(p.UI, row),
+            "ui": (len(row) <= 30 and holds(p.UI, row))
+            or (len(row) <= 8 and holds(p.UI_BRIEF, row)),
             "javascript": "javascript" in row,
             "policy": holds(p.POLICY, row),
             "few_words": len(row.split()) < 3,
