@@ -70,9 +70,9 @@ def make_documents(folder: Path, count: int, hot: bool = False) -> int:
         changes = draw.integers(1, 4, len(numbers))
         planted += int((copy & (changes < 3)).sum())
         texts = []
-        for row, is_copy, n in zip(rows.tolist(), copy.tolist(), changes.tolist(), strict=True):
+        for row, changed, n in zip(rows.tolist(), copy.tolist(), changes.tolist(), strict=True):
             text = " ".join([stock[s] for s in row])
-            if is_copy:
+            if changed:
                 parts = text.split(" ")
                 for at in draw.integers(0, 100, n).tolist():
                     parts[at] = words[draw.integers(len(words))]
