@@ -4,7 +4,7 @@
     python -m benchmarks.dedup_scale --hot 200000
 
 Documents are synthetic: ten sentences of ten words from a stock of 200,000, about 650 bytes; a
-quarter of them are copies of another document, anywhere in the set, with one to three words
+fifth of them are copies of another document, anywhere in the set, with one to three words
 replaced. Each size runs in a fresh process with as many worker processes as asked for; memory is
 the largest sum over its processes of what is resident and private (USS), looked at four times a
 second. With --hot all documents share one template and so all their buckets: the worst case of a
@@ -37,7 +37,7 @@ SIZES = (1_000_000, 3_000_000, 10_000_000)
 SHARD_DOCUMENTS = 100_000
 SENTENCES = 200_000
 COPIES = 0.25
-PARTITIONS = 64
+PARTITION_DOCUMENTS = 150_000  # of the documents, for each partition: about 0.5 GB in a worker
 
 
 def _mixed(x: np.ndarray) -> np.ndarray:
@@ -49,6 +49,10 @@ def _mixed(x: np.ndarray) -> np.ndarray:
 
 def make_documents(folder: Path, count: int, hot: bool = False) -> int:
     """Write shards of documents; the number of planted copies (of one or two words replaced)."""
+
+    def is_copy(numbers: np.ndarray) -> np.ndarray:
+        return (_mixed(numbers ^ np.uint64(2**63)) / 2.0**64 < COPIES) & (numbers > 0)
+
     draw = np.random.default_rng(1)
     words = np.array([f"w{n:x}" for n in draw.integers(16**4, 16**6, 60_000)])
     stock = [" ".join(row) for row in words[draw.integers(0, len(words), (SENTENCES, 10))]]
@@ -56,8 +60,9 @@ def make_documents(folder: Path, count: int, hot: bool = False) -> int:
     planted = 0
     for begin in range(0, count, SHARD_DOCUMENTS):
         numbers = np.arange(begin, min(begin + SHARD_DOCUMENTS, count), dtype=np.uint64)
-        copy = (draw.random(len(numbers)) < COPIES) & (numbers > 0)
-        original = np.where(copy, _mixed(numbers) % np.maximum(numbers, 1), numbers)
+        original = _mixed(numbers) % np.maximum(numbers, np.uint64(1))
+        copy = is_copy(numbers) & ~is_copy(original)  # of one that is itself no copy
+        original = np.where(copy, original, numbers)
         rows = _mixed(original[:, None] * np.uint64(16) + np.arange(10, dtype=np.uint64))
         rows %= np.uint64(SENTENCES)
         if hot:
@@ -65,9 +70,9 @@ def make_documents(folder: Path, count: int, hot: bool = False) -> int:
         changes = draw.integers(1, 4, len(numbers))
         planted += int((copy & (changes < 3)).sum())
         texts = []
-        for row, is_copy, n in zip(rows.tolist(), copy.tolist(), changes.tolist(), strict=True):
+        for row, changed, n in zip(rows.tolist(), copy.tolist(), changes.tolist(), strict=True):
             text = " ".join([stock[s] for s in row])
-            if is_copy:
+            if changed:
                 parts = text.split(" ")
                 for at in draw.integers(0, 100, n).tolist():
                     parts[at] = words[draw.integers(len(words))]
@@ -122,11 +127,14 @@ def run(work: Path, documents: Path, workers: int) -> dict[str, Any]:
     started = time.perf_counter()
     with Runner(work, "processes", workers) as runner:
         shards = ranked_shards(runner, document_shards(documents, "d"), OLD, {})
-        found = near_copies(runner, shards, DuplicatesConfig(), PARTITIONS)
+        count = sum(pq.read_metadata(path).num_rows for path in documents.glob("*.parquet"))
+        partitions = max(4, count // PARTITION_DOCUMENTS)
+        found = near_copies(runner, shards, DuplicatesConfig(), partitions)
     seconds = time.perf_counter() - started
     size = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
     return {
         "seconds": round(seconds, 1),
+        "partitions": partitions,
         "peak_gb": round(memory.stop() / 1e9, 3),
         "work_gb": round(size / 1e9, 2),
         "shuffled_gb": round(found.shuffled_bytes / 1e9, 2),

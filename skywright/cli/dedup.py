@@ -9,6 +9,7 @@ import typer
 
 from skywright.cli.console import progress_bar, say, show_json
 from skywright.cli.shared import Engine, EngineOption, Json
+from skywright.errors import UserError
 
 
 def dedup(
@@ -17,6 +18,10 @@ def dedup(
     against: Annotated[
         list[Path] | None,
         typer.Option("--against", help="A corpus that stands, read and not changed (repeatable)."),
+    ] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(help="An index that grows by what stays; made if it is not there."),
     ] = None,
     within: Annotated[bool, typer.Option(help="Remove copies among the new documents too.")] = True,
     jaccard: Annotated[
@@ -28,15 +33,22 @@ def dedup(
     engine: EngineOption = Engine.processes,
     as_json: Json = False,
 ) -> None:
-    """Remove near copies, of each other and of what stands in other corpora."""
+    """Remove near copies, of each other and of what stands in other corpora or in an index."""
     from skywright.corpus.config import DuplicatesConfig
     from skywright.corpus.dedup.against import DROPPED, subtract
+    from skywright.corpus.dedup.index import grow
 
+    if index and (against or not within):
+        raise UserError("--index: goes with neither --against nor --no-within; leave one out")
+    config = DuplicatesConfig(jaccard=jaccard)
     with progress_bar(quiet=as_json) as progress:
-        counts = subtract(
-            new, against or [], out, DuplicatesConfig(jaccard=jaccard), within,
-            partitions=partitions, executor=engine.value, progress=progress,
-        )  # fmt: skip
+        if index:
+            counts = grow(index, new, out, config, partitions, engine.value, progress).counts
+        else:
+            counts = subtract(
+                new, against or [], out, config, within,
+                partitions=partitions, executor=engine.value, progress=progress,
+            )  # fmt: skip
     if as_json:
         show_json(
             {"documents": counts.documents, "dropped": counts.dropped, "rounds": counts.rounds,

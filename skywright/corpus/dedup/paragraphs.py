@@ -1,12 +1,12 @@
 """Lines that stand in many documents: all copies but the best are cut, or all of them.
 
-CCNet (arXiv 1911.00359, section 3.1) cuts every paragraph (a line of its extracted text) that stands
-in a group of shards already. Here lines are counted over all documents, through an exchange, and
-two things are told apart:
+CCNet (arXiv 1911.00359, section 3.1) cuts every paragraph (a line of its extracted text) that
+stands in a group of shards already. Here lines are counted over all documents, through an exchange,
+and two things are told apart:
 
 * a line with more than `max_copies` copies keeps its best one: that of the best document;
-* a line that stands on more than `max_hosts` hosts is no text of any of them (a notice, a licence, a
-  menu): no copy is kept. This is Skywork's distribution filtering, by hashes of normalised lines
+* a line that stands on more than `max_hosts` hosts is no text of any of them (a notice, a licence,
+  a menu): no copy is kept. This is Skywork's distribution filtering, by hashes of normalised lines
   instead of semantic affinity.
 """
 
