@@ -32,6 +32,7 @@ from skywright.engine.stage import (
 )
 from skywright.engine.store import ObjectStore, Store, fetch, open_store
 from skywright.engine.task import RUNS, Task, TaskError
+from skywright.errors import UserError
 
 logger = logging.getLogger(__name__)
 EXCHANGE_FORMAT = 2  # of run files and their index; it takes part in the names of their tasks
@@ -93,7 +94,9 @@ def _executor(config: EngineConfig, store: Store) -> Executor:
     if config.executor == "inline":
         inner = Inline()
     elif isinstance(store, ObjectStore) and not store.shared:
-        raise TaskError(f"{store.root} is one process's own memory; run inline")
+        raise UserError(
+            f"{store.root}: is one process's own memory, which workers cannot see; run inline"
+        )
     elif config.executor == "ray":
         from skywright.engine.cluster import OnRay
 
@@ -120,14 +123,20 @@ class Runner:
         hang_s: float = 120.0,
         build: str | None = None,
     ) -> None:
-        self.root = str(root)
-        self.store = open_store(self.root)
+        self.store = open_store(str(root))
         self.progress = progress
         if isinstance(self.store, ObjectStore):
             self.store.check()
         self._builds = Builds(self.store, build) if build else None
         self._held = self.store.held()
         self._executor = _executor(engine_of(executor, workers, hang_s), self.store)
+
+    @property
+    def root(self) -> Path:
+        """The folder of the outputs; UserError where they stand on an object store."""
+        if isinstance(self.store, ObjectStore):
+            raise UserError(f"{self.store.root}: this step needs a folder for its stages")
+        return Path(self.store.root)
 
     def __enter__(self) -> Runner:
         self._held.__enter__()
@@ -241,7 +250,7 @@ class Runner:
             stage=stage,
             kind=kind,
             key=stable_hash(identity)[:32],
-            root=self.root,
+            root=self.store.root,
             params=params,
             inputs={name: tuple(group) for name, group in inputs.items()},
             side={name: tuple(group) for name, group in side.items()},

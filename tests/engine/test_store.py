@@ -16,7 +16,6 @@ import pytest
 from skywright.engine.files import sha256_file
 from skywright.engine.runner import Output, Runner
 from skywright.engine.store import ObjectStore, fetch, open_store
-from skywright.engine.task import TaskError
 from skywright.errors import UserError
 from tests.engine import s3
 from tests.engine.stages import ADD, COUNT, HOT, TOTAL, Params, write_shards
@@ -61,7 +60,7 @@ def test_memory_gives_the_same_bytes_as_a_folder(tmp_path: Path) -> None:
     assert bytes_of(folder, tmp_path / "a") == bytes_of(memory, tmp_path / "b")
     copied = memory[-1].here(tmp_path / "b").shards("total")[0].path
     assert pq.read_table(copied)["value"].to_pylist() == [7]
-    with pytest.raises(TaskError, match="one process's own memory"):
+    with pytest.raises(UserError, match="one process's own memory"):
         Runner(root, "processes")
 
 
