@@ -26,7 +26,7 @@ _RAW, _MUTE, _BARRIER, _ENDS_P = words.RAW, words.MUTE, words.BARRIER, words.END
 _GROUP, _FOREIGN, _BREAKOUT, _P, _LI = (
     words.GROUP, words.FOREIGN, words.BREAKOUT, words.P, words.LI,
 )  # fmt: skip
-_DD, _OPTION, _RT, _CELL, _ROW = words.DD, words.OPTION, words.RT, words.CELL, words.ROW
+_DD, _OPTION, _CELL, _ROW = words.DD, words.OPTION, words.CELL, words.ROW
 _HEADING, _ANCHOR, _BUTTON = words.HEADING, words.ANCHOR, words.BUTTON
 _PIECE = np.int64(1 << words.HINTS.index("piece"))
 _CONTENT = np.int64(1 << words.HINTS.index("content"))
@@ -166,9 +166,8 @@ def _implied(kinds, top, kind):  # type: ignore[no-untyped-def]
             at -= 1
         if kind & _HEADING and top > 0 and kinds[top - 1] & _HEADING:
             top -= 1
-    elif kind & (_OPTION | _RT):
-        if top > 0 and kinds[top - 1] & kind & _OPTION:
-            top -= 1
+    elif kind & _OPTION and top > 0 and kinds[top - 1] & _OPTION:
+        top -= 1
     return top
 
 
@@ -191,7 +190,7 @@ def _skip_comment(data, at):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _skip_raw(data, at, name, keys):  # type: ignore[no-untyped-def]
+def _skip_raw(data, at, name):  # type: ignore[no-untyped-def]
     """Position of the `</name` that ends an element of raw text."""
     n = len(data)
     while at < n:
@@ -223,7 +222,11 @@ def solid(data, at):  # type: ignore[no-untyped-def]
     if byte < 0xE0:
         return 2
     if byte < 0xF0:
-        if byte == 0xE2 or byte == 0xEF or (byte == 0xE3 and data[min(at + 1, len(data) - 1)] == 0x80):
+        if (
+            byte == 0xE2
+            or byte == 0xEF
+            or (byte == 0xE3 and data[min(at + 1, len(data) - 1)] == 0x80)
+        ):
             return 0
         return 3
     return 4
@@ -276,7 +279,12 @@ def _scan(data, room, tag_keys, tag_kinds, tag_hints, word_keys, word_masks):  #
                     continue
                 if byte == 38:  # an entity is no letter; a lone & skips nothing
                     i = at + 1
-                    while i < n and i < at + 12 and data[i] != 59 and (data[i] == 35 or solid(data, i) == 1):
+                    while (
+                        i < n
+                        and i < at + 12
+                        and data[i] != 59
+                        and (data[i] == 35 or solid(data, i) == 1)
+                    ):
                         i += 1
                     at = i + 1 if i < n and data[i] == 59 else at + 1
                     continue
@@ -351,7 +359,9 @@ def _scan(data, room, tag_keys, tag_kinds, tag_hints, word_keys, word_masks):  #
             first = True
             while at < n and (first or data[at] != 61) and not _ENDS_NAME[data[at]]:
                 byte = data[at]
-                attribute = (attribute ^ np.uint64(byte | 32 if byte >= 65 and byte <= 90 else byte)) * _PRIME
+                attribute = (
+                    attribute ^ np.uint64(byte | 32 if byte >= 65 and byte <= 90 else byte)
+                ) * _PRIME
                 at += 1
                 first = False
             while at < n and _SPACE[data[at]]:
@@ -378,9 +388,7 @@ def _scan(data, room, tag_keys, tag_kinds, tag_hints, word_keys, word_masks):  #
                 value_end = at
             if attribute == _HREF:
                 leads = True
-            elif not closing and (
-                attribute == _CLASS or attribute == _ID or attribute == _ROLE or attribute == _ITEMPROP
-            ):
+            elif not closing and attribute in (_CLASS, _ID, _ROLE, _ITEMPROP):
                 mask |= _hints(data, begin, min(value_end, n), word_keys, word_masks)
         at += 1
         most = max(most, attributes)
@@ -408,7 +416,7 @@ def _scan(data, room, tag_keys, tag_kinds, tag_hints, word_keys, word_masks):  #
                     top = _close(stack, kinds, top, h, kind)
             opens = not (foreign and itself) and (foreign or not kind & _VOID)
             if not foreign and kind & _RAW:
-                at = _skip_raw(data, at, h, tag_keys)
+                at = _skip_raw(data, at, h)
             if opens and (over > 0 or top == _STACK):
                 over += 1
             elif opens:

@@ -15,9 +15,7 @@ from skywright.corpus.sources.warc import read_warc
 from tests.corpus.pages import DATA, EN, ZH, ZH_HANT, html, needs_data
 
 
-def text_of(
-    data: bytes, charset: str | None = None, tier: str = "own", **limits: int
-) -> Extracted:
+def text_of(data: bytes, charset: str | None = None, tier: str = "own", **limits: int) -> Extracted:
     limits = {"max_tags": 10_000, "max_depth": 500, "max_text_bytes": 10**6} | limits
     return extract(
         data, charset, LimitsConfig.model_validate(limits),

@@ -44,7 +44,7 @@ def test_what_is_written_is_what_stood_on_the_page(text: str) -> None:
     assert re.sub(r"\s|\u200b", "", kept) == shown
 
 
-@given(st.text(alphabet="<>/aphl1ourbei \n&;\"=mtq中", max_size=80))
+@given(st.text(alphabet='<>/aphl1ourbei \n&;"=mtq中', max_size=80))
 def test_any_markup_is_cut_into_lines_that_show_something(markup: str) -> None:
     assert all(text.strip() for text in texts(lines(markup)))
 
