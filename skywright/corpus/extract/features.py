@@ -16,8 +16,6 @@ from skywright.corpus.extract.lines import Lines
 from skywright.corpus.extract.scan import Runs
 from skywright.engine.compiled import compiled
 
-_HINTS = len(words.HINTS)
-
 _NEAR_BY = (-3, -2, -1, 1, 2, 3)
 _OF_NEIGHBOURS = ("tokens", "linked", "ending", "word_function", "kind")
 PAGE = (
@@ -40,10 +38,10 @@ FEATURES = (
 )
 """Names of the columns, in order."""
 
-_LINE = len(LINE)
-_TOKENS, _LINKED, _ENDING, _KIND = (LINE.index(n) for n in ("tokens", "linked", "ending", "kind"))
-_FUNCTION, _HAN = LINE.index("word_function"), LINE.index("han")
-_COLUMNS = len(FEATURES)
+_PLACES = (
+    *(LINE.index(n) for n in ("tokens", "linked", "ending", "word_function", "kind", "han")),
+    len(FEATURES),
+)
 _FAR = 50  # lines beyond which distance is all the same
 
 
@@ -85,9 +83,25 @@ def _match(line_letters, line_starts, run_letters, run_starts):  # type: ignore[
 
 
 @compiled
-def _assemble(rows, tokens, hashes, found, near, far, depth, group, outer, run_linked, in_title):  # type: ignore[no-untyped-def]
+def _assemble(
+    rows,
+    tokens,
+    hashes,
+    found,
+    near,
+    far,
+    depth,
+    group,
+    outer,
+    run_linked,
+    in_title,
+    columns,
+    hints,
+):  # type: ignore[no-untyped-def]
     n = len(rows)
-    out = np.zeros((n, _COLUMNS), np.float32)
+    line_width = rows.shape[1]
+    tokens_at, linked_at, ending_at, function_at, kind_at, han_at, width = columns
+    out = np.zeros((n, width), np.float32)
     prose = np.zeros(n, np.int64)  # tokens of lines that read like sentences
     total = 0
     all_prose = 0
@@ -98,12 +112,15 @@ def _assemble(rows, tokens, hashes, found, near, far, depth, group, outer, run_l
     last = -1
     for i in range(n):
         total += tokens[i]
-        linked_tokens += rows[i, _LINKED] * tokens[i]
-        han_tokens += rows[i, _HAN] * tokens[i]
+        linked_tokens += rows[i, linked_at] * tokens[i]
+        han_tokens += rows[i, han_at] * tokens[i]
         if (
             tokens[i] >= 10
-            and rows[i, _LINKED] < 0.4
-            and (rows[i, _FUNCTION] >= 0.2 or (rows[i, _FUNCTION] >= 0.04 and rows[i, _HAN] > 0.5))
+            and rows[i, linked_at] < 0.4
+            and (
+                rows[i, function_at] >= 0.2
+                or (rows[i, function_at] >= 0.04 and rows[i, han_at] > 0.5)
+            )
         ):
             prose[i] = tokens[i]
             all_prose += tokens[i]
@@ -139,11 +156,11 @@ def _assemble(rows, tokens, hashes, found, near, far, depth, group, outer, run_l
         block_lines[g] += 1
         block_tokens[g] += tokens[i]
         block_prose[g] += prose[i]
-        block_linked[g] += rows[i, _LINKED] * tokens[i]
+        block_linked[g] += rows[i, linked_at] * tokens[i]
         for b in (g, above[i]):
             wide_tokens[b] += tokens[i]
             wide_prose[b] += prose[i]
-            wide_linked[b] += rows[i, _LINKED] * tokens[i]
+            wide_linked[b] += rows[i, linked_at] * tokens[i]
             if g == above[i]:
                 break
     main = 0  # the block with most prose
@@ -164,7 +181,7 @@ def _assemble(rows, tokens, hashes, found, near, far, depth, group, outer, run_l
     for i in range(n):
         tokens_sum[i + 1] = tokens_sum[i] + tokens[i]
         prose_sum[i + 1] = prose_sum[i] + prose[i]
-        linked_sum[i + 1] = linked_sum[i] + rows[i, _LINKED] * tokens[i]
+        linked_sum[i + 1] = linked_sum[i] + rows[i, linked_at] * tokens[i]
     for i in range(n - 1, -1, -1):
         prose_after[i] = i if prose[i] > 0 else prose_after[i + 1]
     sorted_hashes = np.sort(hashes)
@@ -173,16 +190,16 @@ def _assemble(rows, tokens, hashes, found, near, far, depth, group, outer, run_l
     per_prose = np.float32(1.0 / max(all_prose, 1))
     for i in range(n):
         row = out[i]
-        row[:_LINE] = rows[i]
-        at = _LINE
+        row[:line_width] = rows[i]
+        at = line_width
         for by in _NEAR_BY:
             j = i + by
             if j >= 0 and j < n:
-                row[at] = rows[j, _TOKENS]
-                row[at + 1] = rows[j, _LINKED]
-                row[at + 2] = rows[j, _ENDING]
-                row[at + 3] = rows[j, _FUNCTION]
-                row[at + 4] = rows[j, _KIND]
+                row[at] = rows[j, tokens_at]
+                row[at + 1] = rows[j, linked_at]
+                row[at + 2] = rows[j, ending_at]
+                row[at + 3] = rows[j, function_at]
+                row[at + 4] = rows[j, kind_at]
             else:
                 row[at : at + 5] = -1
             at += 5
@@ -238,9 +255,9 @@ def _assemble(rows, tokens, hashes, found, near, far, depth, group, outer, run_l
         row[at + 14] = i + 1 < n and here[i + 1] == g
         at += 15
         if r >= 0:
-            for k in range(_HINTS):
+            for k in range(hints):
                 row[at + k] = (near[r] >> k) & 1
-                row[at + _HINTS + k] = (far[r] >> k) & 1
+                row[at + hints + k] = (far[r] >> k) & 1
         if prose[i] > 0:
             prose_before = i
     return out, here, above
@@ -280,6 +297,6 @@ def features(lines: Lines, runs: Runs, title: str | None) -> Rows:
     found = _match(line.letters, line.starts, runs.letters, runs.starts)
     out, group, outer = _assemble(
         line.rows, line.tokens, line.hashes, found, runs.near, runs.far, runs.depth, runs.group,
-        runs.outer, runs.linked, _title_share(lines, title),
+        runs.outer, runs.linked, _title_share(lines, title), _PLACES, len(words.HINTS),
     )  # fmt: skip
     return Rows(out, line.tokens, group, outer)

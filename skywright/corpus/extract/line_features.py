@@ -50,16 +50,16 @@ def _find(keys, values, h):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _measure(text, starts, ends, keys, masks):  # type: ignore[no-untyped-def]
+def _measure(text, starts, ends, keys, masks, hints, columns):  # type: ignore[no-untyped-def]
     """The parts of `Measured`, without what links and tags say."""
     n = len(starts)
-    rows = np.zeros((n, _COLUMNS), np.float32)
+    rows = np.zeros((n, columns), np.float32)
     token_counts = np.zeros(n, np.int64)
     hashes = np.zeros(n, np.uint64)
     letters = np.empty(len(text), np.uint8)
     letter_starts = np.zeros(n + 1, np.int64)
     filled = 0
-    seen = np.zeros(_TEXT, np.int64)
+    seen = np.zeros(hints, np.int64)
     for i in range(n):
         at = starts[i]
         end = ends[i]
@@ -185,7 +185,7 @@ def _measure(text, starts, ends, keys, masks):  # type: ignore[no-untyped-def]
             elif length > 0:
                 mask = _find(keys, masks, h)
                 line_hash = (line_hash ^ h) * _PRIME
-                for k in range(_TEXT):
+                for k in range(hints):
                     seen[k] += (mask >> k) & 1
                 tokens += 1
                 latin += 1
@@ -201,7 +201,7 @@ def _measure(text, starts, ends, keys, masks):  # type: ignore[no-untyped-def]
                 if previous_han:
                     mask |= _find(keys, masks, pair)
                 line_hash = (line_hash ^ single) * _PRIME
-                for k in range(_TEXT):
+                for k in range(hints):
                     seen[k] += (mask >> k) & 1
                 tokens += 1
                 han += 1
@@ -258,10 +258,10 @@ def _measure(text, starts, ends, keys, masks):  # type: ignore[no-untyped-def]
         row[9] = separators * per
         row[10] = han * per
         row[11] = seen[0] * per
-        for k in range(1, _TEXT):
+        for k in range(1, hints):
             row[11 + k] = min(seen[k], 4)
-        row[11 + _TEXT + 3] = opening
-        row[11 + _TEXT + 4] = big * np.float32(1.0 / max(alphabet, 1))
+        row[11 + hints + 3] = opening
+        row[11 + hints + 4] = big * np.float32(1.0 / max(alphabet, 1))
     return rows, token_counts, hashes, letters[:filled], letter_starts
 
 
@@ -272,7 +272,7 @@ def _table() -> tuple[np.ndarray, np.ndarray]:
 
 def measure(lines: Lines) -> Measured:
     """Measure every line of a page."""
-    found = Measured(*_measure(lines.text, lines.starts, lines.ends, *_table()))
+    found = Measured(*_measure(lines.text, lines.starts, lines.ends, *_table(), _TEXT, _COLUMNS))
     sizes = np.maximum(lines.ends - lines.starts, 1)
     columns = {
         "linked": np.minimum(lines.linked / sizes, 1),

@@ -28,10 +28,6 @@ _GROUP, _FOREIGN, _BREAKOUT, _P, _LI = (
 )  # fmt: skip
 _DD, _OPTION, _CELL, _ROW = words.DD, words.OPTION, words.CELL, words.ROW
 _HEADING, _ANCHOR, _BUTTON = words.HEADING, words.ANCHOR, words.BUTTON
-_PIECE = np.int64(1 << words.HINTS.index("piece"))
-_CONTENT = np.int64(1 << words.HINTS.index("content"))
-_BOX = np.int64(1 << words.HINTS.index("box"))
-_HIDDEN = np.int64(1 << words.HINTS.index("hidden"))
 _CLASS, _ID, _ROLE, _ITEMPROP, _HREF = (
     np.uint64(words.fnv(name)) for name in ("class", "id", "role", "itemprop", "href")
 )
@@ -81,7 +77,7 @@ def _find(keys, values, h):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _hints(data, at, end, keys, masks):  # type: ignore[no-untyped-def]
+def _hints(data, at, end, keys, masks, box):  # type: ignore[no-untyped-def]
     """Mask of the words in an attribute's value: runs of letters, cut at capitals (camelCase) too,
     and the whole runs."""
     mask = np.int64(0)
@@ -108,8 +104,8 @@ def _hints(data, at, end, keys, masks):  # type: ignore[no-untyped-def]
             whole = _FNV
             length = 0
         was_small = small
-    if mask & _PIECE and mask & _CONTENT:
-        mask |= _BOX
+    if mask & box[0] and mask & box[1]:
+        mask |= box[2]
     return mask
 
 
@@ -233,7 +229,7 @@ def solid(data, at):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _scan(data, room, tag_keys, tag_kinds, tag_hints, word_keys, word_masks):  # type: ignore[no-untyped-def]
+def _scan(data, room, tag_keys, tag_kinds, tag_hints, word_keys, word_masks, box):  # type: ignore[no-untyped-def]
     n = len(data)
     letters = np.empty(n, np.uint8)
     starts = np.empty(room + 2, np.int64)
@@ -389,7 +385,7 @@ def _scan(data, room, tag_keys, tag_kinds, tag_hints, word_keys, word_masks):  #
             if attribute == _HREF:
                 leads = True
             elif not closing and attribute in (_CLASS, _ID, _ROLE, _ITEMPROP):
-                mask |= _hints(data, begin, min(value_end, n), word_keys, word_masks)
+                mask |= _hints(data, begin, min(value_end, n), word_keys, word_masks, box)
         at += 1
         most = max(most, attributes)
         kind = _find(tag_keys, tag_kinds, h)
@@ -452,7 +448,8 @@ def _scan(data, room, tag_keys, tag_kinds, tag_hints, word_keys, word_masks):  #
 
 @cache
 def _tables() -> tuple[np.ndarray, ...]:
-    return *words.tag_tables(), *words.word_table()
+    box = np.array([1 << words.HINTS.index(name) for name in ("piece", "content", "box")])
+    return *words.tag_tables(), *words.word_table(), box
 
 
 def scan(page: bytes) -> tuple[Counts, Runs]:
