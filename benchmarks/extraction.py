@@ -1,10 +1,10 @@
 """Main content of web pages: quality against gold and speed, beside the peers.
 
-    python -m benchmarks.extraction [--packages DIR] [--rounds 5] [--out benchmarks/results/extraction.json]
+    python -m benchmarks.extraction [--packages DIR] [--out benchmarks/results/extraction.json]
 
-Quality: `benchmarks.gold` tells pages, gold and score. Our texts come from models that saw no page of
-the same site (lines kept: benchmarks/extraction_folds.json, written by scripts/train_extractor.py).
-The difference to trafilatura has a paired 95 % bootstrap interval over pages. Speed: the English web
+Quality: `benchmarks.gold` tells pages, gold and score. Our texts come from models that saw no page
+of the same site (benchmarks/extraction_folds.json, written by scripts/train_extractor.py).
+The difference to each peer has a paired 95 % bootstrap interval over pages. Speed: the English web
 pages, one core, fresh processes in turn; ours from bytes (charset, limits and all), the peers' from
 strings that are decoded already. Ends with one line of JSON.
 """

@@ -1,9 +1,9 @@
 """Pages whose main content is known, and how near an extracted text comes to it.
 
-Four sets, each page with its gold text, its site (so that folds keep sites together) and its HTML:
+Four sets; each page has its gold text, its site (so that folds keep sites together) and its HTML:
 
-- `en_web`: 181 English pages of scrapinghub/article-extraction-benchmark (MIT), gold written there;
-- `zh_web`, `zh_docs`, `en_docs`: 29 Chinese web pages, 35 pages of Chinese manuals and 24 of English
+- `en_web`: 181 pages of scrapinghub/article-extraction-benchmark (MIT), with its gold;
+- `zh_web`, `zh_docs`, `en_docs`: 29 Chinese web pages, 35 pages of Chinese manuals, 24 of English
   manuals and reference pages, labelled line by line for this project, before any model was trained;
   the labels stand in tests/corpus/extract/labels.json, the pages in the shared WARC files and in
   Debian packages (`apt-get download NAME`, `dpkg -x` into a folder NAME).

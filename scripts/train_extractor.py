@@ -1,14 +1,14 @@
 """Train the line models of the own extractor and say how good they are on pages they never saw.
 
-    python scripts/train_extractor.py [--packages DIR] [--folds 5] [--out FILE] [--predictions FILE]
+    python scripts/train_extractor.py [--packages DIR] [--folds 5] [--nested] [--out FILE]
 
-Needs scikit-learn (>= 1.5) beside the project, which the project itself does not need. Every page is
-extracted by models that saw no page of its site: the first model's scores of a page come from the
-folds without it, and the second model is trained on such scores. (The scores that the second model
-is trained on come from first models that may have seen the test pages; `--nested` avoids that too,
-at four times the time, and serves as a check.) The models that are written are trained on all pages.
-The lines that are kept out of fold go to `--predictions`: benchmarks/extraction.py compares them with
-what the peers keep.
+Needs scikit-learn (>= 1.5) beside the project, which the project itself does not need. Every page
+is extracted by models that saw no page of its site: the first model's scores of a page come from
+the folds without it, and the second model is trained on such scores. (The scores that the second
+model is trained on come from first models that may have seen the test pages; `--nested` avoids that
+too, at four times the time, and serves as a check.) The models that are written are trained on all
+pages. The lines that are kept out of fold go to `--predictions`: benchmarks/extraction.py compares
+them with what the peers keep.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import gold
 from skywright.corpus.extract import own
-from skywright.corpus.extract.features import CONTEXT, FEATURES, OWN, context, features
+from skywright.corpus.extract.context import CONTEXT, OWN, context
+from skywright.corpus.extract.features import FEATURES, features
 from skywright.corpus.extract.lines import Lines
 from skywright.corpus.extract.model import chosen
 from skywright.corpus.extract.scan import scan

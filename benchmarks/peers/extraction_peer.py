@@ -42,7 +42,8 @@ def text_of(extract, html):
 
 name, pages, out = sys.argv[1:]
 extract = PEERS[name]()
-htmls = [json.loads(line) for line in open(pages)]
+with open(pages) as file:
+    htmls = [json.loads(line) for line in file]
 for html in htmls[:WARM]:
     text_of(extract, html)
 started = time.perf_counter()

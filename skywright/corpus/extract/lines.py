@@ -12,6 +12,10 @@ import numpy as np
 
 from skywright.engine.compiled import compiled
 
+_AMPERSAND, _LESS, _GREATER, _QUOTE = (
+    np.frombuffer(name, np.uint8) for name in (b"&amp;", b"&lt;", b"&gt;", b"&quot;")
+)
+
 PLAIN, PARAGRAPH, HEADING, ITEM, PREFORMATTED = range(5)
 """What a line stands in: `Lines.kind`."""
 
@@ -43,8 +47,8 @@ def _shows(text, at, end):  # type: ignore[no-untyped-def]
             at += 1
         elif byte == 0xC2 and text[at + 1] == 0xA0:
             at += 2
-        elif (byte == 0xE3 and text[at + 1] == 0x80 and text[at + 2] == 0x80) or (
-            byte == 0xE2 and text[at + 1] == 0x80 and text[at + 2] == 0x8B
+        elif text[at + 1] == 0x80 and (
+            (byte == 0xE3 and text[at + 2] == 0x80) or (byte == 0xE2 and text[at + 2] == 0x8B)
         ):
             at += 3
         else:
@@ -53,20 +57,24 @@ def _shows(text, at, end):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def _is(data, at, name):  # type: ignore[no-untyped-def]
+    same = at + len(name) <= len(data)
+    for i in range(len(name)):
+        same = same and data[at + i] == name[i]
+    return same
+
+
+@compiled
 def _entity(data, at):  # type: ignore[no-untyped-def]
-    """(byte, length) of the escape at `at`: &lt; &gt; &amp; &quot;, or the & itself."""
-    left = len(data) - at
-    if left >= 4 and data[at + 2] == 116 and data[at + 3] == 59:  # t;
-        if data[at + 1] == 108:
-            return 60, 4
-        if data[at + 1] == 103:
-            return 62, 4
-    if left >= 5 and data[at + 1] == 97 and data[at + 2] == 109 and data[at + 3] == 112:  # amp
-        if data[at + 4] == 59:
-            return 38, 5
-    if left >= 6 and data[at + 1] == 113 and data[at + 2] == 117 and data[at + 3] == 111:  # quo
-        if data[at + 4] == 116 and data[at + 5] == 59:
-            return 34, 6
+    """(byte, length) of the escape at `at`, or the & itself."""
+    if _is(data, at, _AMPERSAND):
+        return 38, 5
+    if _is(data, at, _LESS):
+        return 60, 4
+    if _is(data, at, _GREATER):
+        return 62, 4
+    if _is(data, at, _QUOTE):
+        return 34, 6
     return 38, 1
 
 

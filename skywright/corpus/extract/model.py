@@ -1,7 +1,7 @@
 """The models that keep or drop lines: boosted trees, shipped as plain numbers, read by a kernel.
 
-`assets/lines.json` is written by `scripts/train_extractor.py`; it holds the trees of two models (the
-second sees the first one's scores around a line), the threshold, and what they were trained on.
+`assets/lines.json` is written by `scripts/train_extractor.py`; it holds the trees of two models
+(the second sees the first one's scores around a line), the threshold, and what they learned from.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skywright.corpus.extract.features import CONTEXT, FEATURES, OWN, Rows, context
+from skywright.corpus.extract.context import CONTEXT, OWN, context
+from skywright.corpus.extract.features import FEATURES, Rows
 from skywright.engine.compiled import compiled
 
 ASSET = "assets/lines.json"
 RELAXED, LEAST = 0.6, 0.1
-"""A page on which no line reaches the threshold keeps those of this share of its best score, if that
-is no menu's; the values were fixed before training."""
+"""A page on which no line reaches the threshold keeps those of this share of its best score, if
+that is no menu's; the values were fixed before training."""
 
 
 class Trees(NamedTuple):

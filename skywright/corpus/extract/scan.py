@@ -26,12 +26,8 @@ _RAW, _MUTE, _BARRIER, _ENDS_P = words.RAW, words.MUTE, words.BARRIER, words.END
 _GROUP, _FOREIGN, _BREAKOUT, _P, _LI = (
     words.GROUP, words.FOREIGN, words.BREAKOUT, words.P, words.LI,
 )  # fmt: skip
-_DD, _OPTION, _RT, _CELL, _ROW = words.DD, words.OPTION, words.RT, words.CELL, words.ROW
+_DD, _OPTION, _CELL, _ROW = words.DD, words.OPTION, words.CELL, words.ROW
 _HEADING, _ANCHOR, _BUTTON = words.HEADING, words.ANCHOR, words.BUTTON
-_PIECE = np.int64(1 << words.HINTS.index("piece"))
-_CONTENT = np.int64(1 << words.HINTS.index("content"))
-_BOX = np.int64(1 << words.HINTS.index("box"))
-_HIDDEN = np.int64(1 << words.HINTS.index("hidden"))
 _CLASS, _ID, _ROLE, _ITEMPROP, _HREF = (
     np.uint64(words.fnv(name)) for name in ("class", "id", "role", "itemprop", "href")
 )
@@ -81,7 +77,7 @@ def _find(keys, values, h):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _hints(data, at, end, keys, masks):  # type: ignore[no-untyped-def]
+def _hints(data, at, end, keys, masks, box):  # type: ignore[no-untyped-def]
     """Mask of the words in an attribute's value: runs of letters, cut at capitals (camelCase) too,
     and the whole runs."""
     mask = np.int64(0)
@@ -108,8 +104,8 @@ def _hints(data, at, end, keys, masks):  # type: ignore[no-untyped-def]
             whole = _FNV
             length = 0
         was_small = small
-    if mask & _PIECE and mask & _CONTENT:
-        mask |= _BOX
+    if mask & box[0] and mask & box[1]:
+        mask |= box[2]
     return mask
 
 
@@ -166,9 +162,8 @@ def _implied(kinds, top, kind):  # type: ignore[no-untyped-def]
             at -= 1
         if kind & _HEADING and top > 0 and kinds[top - 1] & _HEADING:
             top -= 1
-    elif kind & (_OPTION | _RT):
-        if top > 0 and kinds[top - 1] & kind & _OPTION:
-            top -= 1
+    elif kind & _OPTION and top > 0 and kinds[top - 1] & _OPTION:
+        top -= 1
     return top
 
 
@@ -191,7 +186,7 @@ def _skip_comment(data, at):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _skip_raw(data, at, name, keys):  # type: ignore[no-untyped-def]
+def _skip_raw(data, at, name):  # type: ignore[no-untyped-def]
     """Position of the `</name` that ends an element of raw text."""
     n = len(data)
     while at < n:
@@ -234,7 +229,7 @@ def solid(data, at):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _scan(data, room, tag_keys, tag_kinds, tag_hints, word_keys, word_masks):  # type: ignore[no-untyped-def]
+def _scan(data, room, tag_keys, tag_kinds, tag_hints, word_keys, word_masks, box):  # type: ignore[no-untyped-def]
     n = len(data)
     letters = np.empty(n, np.uint8)
     starts = np.empty(room + 2, np.int64)
@@ -389,13 +384,8 @@ def _scan(data, room, tag_keys, tag_kinds, tag_hints, word_keys, word_masks):  #
                 value_end = at
             if attribute == _HREF:
                 leads = True
-            elif not closing and (
-                attribute == _CLASS
-                or attribute == _ID
-                or attribute == _ROLE
-                or attribute == _ITEMPROP
-            ):
-                mask |= _hints(data, begin, min(value_end, n), word_keys, word_masks)
+            elif not closing and attribute in (_CLASS, _ID, _ROLE, _ITEMPROP):
+                mask |= _hints(data, begin, min(value_end, n), word_keys, word_masks, box)
         at += 1
         most = max(most, attributes)
         kind = _find(tag_keys, tag_kinds, h)
@@ -422,7 +412,7 @@ def _scan(data, room, tag_keys, tag_kinds, tag_hints, word_keys, word_masks):  #
                     top = _close(stack, kinds, top, h, kind)
             opens = not (foreign and itself) and (foreign or not kind & _VOID)
             if not foreign and kind & _RAW:
-                at = _skip_raw(data, at, h, tag_keys)
+                at = _skip_raw(data, at, h)
             if opens and (over > 0 or top == _STACK):
                 over += 1
             elif opens:
@@ -458,7 +448,8 @@ def _scan(data, room, tag_keys, tag_kinds, tag_hints, word_keys, word_masks):  #
 
 @cache
 def _tables() -> tuple[np.ndarray, ...]:
-    return *words.tag_tables(), *words.word_table()
+    box = np.array([1 << words.HINTS.index(name) for name in ("piece", "content", "box")])
+    return *words.tag_tables(), *words.word_table(), box
 
 
 def scan(page: bytes) -> tuple[Counts, Runs]:

@@ -16,7 +16,8 @@ HINTS = (
 and `content`, as in `article-body`."""
 
 _WORDS = {
-    "nav": "nav navi navigation navbar navigator menu submenu breadcrumb breadcrumbs crumb crumbs toc "
+    "nav": "nav navi navigation navbar navigator menu submenu breadcrumb breadcrumbs crumb "
+    "crumbs toc "
     "pager pagination paging tabs tab toolbar navheader navfooter sitemap daohang skip "
     "contents index prevnext",
     "foot": "footer foot copyright colophon legal bottom footnav footerlinks disclaimer",
@@ -35,16 +36,20 @@ _WORDS = {
     "subscribe": "newsletter subscribe subscription subscriptions signup signin login register "
     "paywall modal popup overlay cookie cookies consent gdpr alert alerts notification optin cta "
     "lightbox dialog toast",
-    "meta": "author authors byline bio meta metadata date time timestamp dateline published posted "
+    "meta": "author authors byline bio meta metadata date time timestamp dateline published "
+    "posted "
     "tags tag category categories keywords info source credits postmeta contributor",
-    "caption": "caption captions figure figcaption gallery photo photos image images img slideshow "
+    "caption": "caption captions figure figcaption gallery photo photos image images img "
+    "slideshow "
     "media video player embed credit picture carousel slider thumbnail thumb",
     "piece": "article entry post story news blog blogpost wenzhang art detail details single "
     "artical recipe review",
-    "content": "content body text main copy prose rich richtext paragraph neirong zhengwen editor trs "
+    "content": "content body text main copy prose rich richtext paragraph neirong zhengwen "
+    "editor trs "
     "con cont txt",
     "title": "title headline heading subtitle subhead subheading titlepage",
-    "hidden": "hidden hide invisible visually sr screenreader none noprint print offscreen collapsed",
+    "hidden": "hidden hide invisible visually sr screenreader none noprint print offscreen "
+    "collapsed",
     "list": "list lists items item card cards grid tile tiles feed stream results listing row cell",
     "form": "form search input select button btn dropdown field checkbox",
 }
@@ -60,16 +65,18 @@ _TAGS = {
 }  # fmt: skip
 
 VOID, SPECIAL, FORMATTING, RAW, MUTE, BARRIER, ENDS_P, GROUP = (1 << i for i in range(8))
-FOREIGN, BREAKOUT, P, LI, DD, OPTION, RT, CELL = (1 << i for i in range(8, 16))
-ROW, HEADING, ANCHOR, BLOCK, BUTTON = (1 << i for i in range(16, 21))
+FOREIGN, BREAKOUT, P, LI, DD, OPTION, CELL = (1 << i for i in range(8, 15))
+ROW, HEADING, ANCHOR, BUTTON = (1 << i for i in range(15, 19))
 _KINDS = {
     # What the HTML standard (section 13.2, parsing) says of elements, as far as nesting goes.
-    VOID: "area base basefont bgsound br col embed frame hr img input keygen link meta param source "
+    VOID: "area base basefont bgsound br col embed frame hr img input keygen link meta param "
+    "source "
     "track wbr html head body",
     SPECIAL: "address applet area article aside base basefont bgsound blockquote body br button "
     "caption center col colgroup dd details dir div dl dt embed fieldset figcaption figure footer "
     "form frame frameset h1 h2 h3 h4 h5 h6 head header hgroup hr html iframe img input keygen li "
-    "link listing main marquee menu meta nav noembed noframes noscript object ol p param plaintext "
+    "link listing main marquee menu meta nav noembed noframes noscript object ol p param "
+    "plaintext "
     "pre script search section select source style summary table tbody td template textarea tfoot "
     "th thead title tr track ul wbr xmp",
     FORMATTING: "a b big code em font i nobr s small strike strong tt u",
@@ -77,16 +84,19 @@ _KINDS = {
     MUTE: "script style iframe noscript template select textarea title svg math noembed noframes "
     "button object canvas datalist",
     BARRIER: "applet caption table td th marquee object template",
-    ENDS_P: "address article aside blockquote center details dialog dir div dl fieldset figcaption "
+    ENDS_P: "address article aside blockquote center details dialog dir div dl fieldset "
+    "figcaption "
     "figure footer form h1 h2 h3 h4 h5 h6 header hgroup hr li dd dt main menu nav ol p pre search "
     "section summary table ul listing xmp plaintext",
     GROUP: "div section article main td th body ul ol dl table blockquote form aside nav header "
     "footer fieldset details figure center",
     FOREIGN: "svg math",
-    BREAKOUT: "b big blockquote body br center code dd div dl dt em embed h1 h2 h3 h4 h5 h6 head hr "
-    "i img li listing menu meta nobr ol p pre ruby s small span strong strike sub sup table tt u ul "
+    BREAKOUT: "b big blockquote body br center code dd div dl dt em embed h1 h2 h3 h4 h5 h6 "
+    "head hr "
+    "i img li listing menu meta nobr ol p pre ruby s small span strong strike sub sup table tt "
+    "u ul "
     "var",
-    P: "p", LI: "li", DD: "dd dt", OPTION: "option", RT: "rt rp", CELL: "td th",
+    P: "p", LI: "li", DD: "dd dt", OPTION: "option", CELL: "td th",
     ROW: "tr tbody thead tfoot", HEADING: "h1 h2 h3 h4 h5 h6", ANCHOR: "a", BUTTON: "button",
 }  # fmt: skip
 
@@ -120,6 +130,11 @@ def _spread(parts: dict[str, str]) -> dict[str, int]:
     return masks
 
 
+def names_of(kind: int) -> set[str]:
+    """Elements of a kind."""
+    return set(_KINDS[kind].split())
+
+
 def tag_tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(keys, kinds, hints) of the tags by the hash of their name."""
     kinds: dict[str, int] = {}
@@ -148,15 +163,18 @@ TEXT_HINTS = (
 
 _TEXT_WORDS = {
     # Function words: prose is full of them, lists and menus are not (the idea of jusText).
-    "function": "the of and to a in is that for it with was on as be at by this are from or have an "
+    "function": "the of and to a in is that for it with was on as be at by this are from or "
+    "have an "
     "they which not were but had their his her has he she we you i its been would there what if "
-    "can all will about who so when than them 的 了 是 在 和 有 我 不 人 这 這 也 就 都 而 与 與 为 為 "
+    "can all will about who so when than them 的 了 是 在 和 有 我 不 人 这 這 也 就 都 而 与 "
+    "與 为 為 "
     "他 她 们 們 到 说 說 对 對 中 以 及 或 但 被 把 从 從",
     "legal": "copyright copyrights rights reserved terms privacy policy cookies cookie disclaimer "
     "trademark licensed llc inc 版权 版權 所有 备案 備案 免责 声明 聲明 许可 侵权 著作 icp",
     "control": "click login log sign signup register subscribe menu search home skip close open "
     "print email download app join toggle navigation submit cart settings account newsletter "
-    "登录 登錄 注册 註冊 首页 首頁 返回 搜索 导航 導航 收藏 打印 点击 扫码 扫描 二维 关注 下载 订阅 "
+    "登录 登錄 注册 註冊 首页 首頁 返回 搜索 导航 導航 收藏 打印 点击 扫码 扫描 二维 关注 下载 "
+    "订阅 "
     "客户 菜单 目录 顶部 关闭 展开",
     "more": "related more read next previous latest popular trending recommended recommendations "
     "also watch view see all archive archives topics categories tags filed stories 相关 相關 推荐 "
@@ -164,21 +182,26 @@ _TEXT_WORDS = {
     "social": "facebook twitter share shares tweet pinterest instagram linkedin whatsapp reddit "
     "follow youtube google weibo 微信 微博 分享 朋友 公众 空间 qq 转发",
     "byline": "author editor staff updated published posted reporter written photo photos credit "
-    "image images getty ap reuters photograph courtesy contributed 来源 來源 作者 责任 编辑 編輯 记者 "
+    "image images getty ap reuters photograph courtesy contributed 来源 來源 作者 责任 编辑 "
+    "編輯 记者 "
     "記者 发布 發布 发表 摄影 通讯 原标 标题",
-    "comment": "comment comments reply replies report flag moderation 评论 評論 回复 网友 点赞 留言 跟帖 "
+    "comment": "comment comments reply replies report flag moderation 评论 評論 回复 网友 点赞 "
+    "留言 跟帖 "
     "举报 楼主",
-    "time": "january february march april may june july august september october november december "
+    "time": "january february march april may june july august september october november "
+    "december "
     "jan feb mar apr jun jul aug sep sept oct nov dec monday tuesday wednesday thursday friday "
     "saturday sunday am pm est edt gmt pst ago minutes hours 时间 时间 日期",
-    "contact": "phone tel fax contact address call hotline 电话 電話 邮箱 地址 联系 聯絡 传真 客服 热线 邮编",
-    "advert": "advertisement advertisements sponsored advertise advertising promoted sponsor promo "
+    "contact": "phone tel fax contact address call hotline 电话 電話 邮箱 地址 联系 聯絡 传真 "
+    "客服 热线 邮编",
+    "advert": "advertisement advertisements sponsored advertise advertising promoted sponsor "
+    "promo "
     "广告 廣告 投稿 招聘 优惠 促销",
 }
 
 
 def text_table() -> tuple[np.ndarray, np.ndarray]:
-    """(keys, masks) of the words of a text: Latin words in lower case, one or two Han characters."""
+    """(keys, masks) of a text's words: Latin ones in lower case, one or two Han characters."""
     masks: dict[str, int] = {}
     for hint, listed in _TEXT_WORDS.items():
         for word in listed.split():

@@ -58,21 +58,7 @@ def test_end_tags_that_close_nothing_hide_no_nesting(piece: str) -> None:
 
 
 def test_names_of_formatting_elements_are_counted_apart() -> None:
-    names = [
-        "b",
-        "big",
-        "code",
-        "em",
-        "font",
-        "i",
-        "nobr",
-        "s",
-        "small",
-        "strike",
-        "strong",
-        "tt",
-        "u",
-    ]
+    names = words.names_of(words.FORMATTING) - {"a"}
     assert len({words.fnv(name) % 64 for name in names}) == len(names)
 
 
@@ -104,7 +90,7 @@ def test_runs_of_text_know_the_words_of_the_elements_around_them() -> None:
     st.lists(
         st.sampled_from(
             ["<div", ">", "<p>", "</p>", "<!--", "-->", "<script>", "</script>", "'", '"', "=", "&",
-             ";", "<a href=x>", "</a>", "<svg>", "</svg>", "<td>", "<table>", "text", "中文", "<", "/"]
+             ";", "<a href=x>", "</a>", "<svg>", "</svg>", "<td>", "<table>", "中", "<", "/"]
         )
     )
 )  # fmt: skip
