@@ -35,16 +35,22 @@ def export(folder: Path, out: Path, form: Literal["jsonl", "parquet"] = "jsonl")
     return sorted(out.iterdir())
 
 
-def write_documents(folder: Path, target: Path, form: Literal["jsonl", "parquet"]) -> None:
-    """Write the documents files of a corpus into the folder `target`."""
+def write_documents(
+    folder: Path, target: Path, form: Literal["jsonl", "parquet"], meta_as_text: bool = False
+) -> None:
+    """Write the documents files of a corpus into the folder `target`.
+
+    `meta_as_text`: in JSON lines `meta` stays a string of JSON, as in Parquet. Readers that want
+    one type a column (Hugging Face's datasets) fail on objects of different fields.
+    """
     for path in sorted((folder / "documents").glob("*.parquet")):
         if form == "parquet":
             shutil.copyfile(path, target / path.name)
         else:
-            _write_lines(path, target / f"{path.stem}.jsonl.zst")
+            _write_lines(path, target / f"{path.stem}.jsonl.zst", meta_as_text)
 
 
-def _write_lines(path: Path, target: Path) -> None:
+def _write_lines(path: Path, target: Path, meta_as_text: bool) -> None:
     with (
         open(target, "wb") as raw,
         zstandard.ZstdCompressor(level=LEVEL).stream_writer(raw) as packed,
@@ -57,7 +63,7 @@ def _write_lines(path: Path, target: Path) -> None:
                     "text": row["text"],
                     "id": row["id"].hex(),
                     **{name: row[name] for name in ("url", "date", "source", "lang")},
-                    "meta": json.loads(row["meta"]),
+                    "meta": row["meta"] if meta_as_text else json.loads(row["meta"]),
                 }
                 # Lone surrogates may stand in `meta`; only there, so only then are escapes needed.
                 try:

@@ -186,6 +186,7 @@ def test_a_release_has_data_card_and_lineage(
         for path in sorted((out / "data").iterdir()):
             data = zstandard.ZstdDecompressor().stream_reader(path.open("rb"))
             lines += map(json.loads, io.TextIOWrapper(data, encoding="utf-8"))
+        assert all(isinstance(line["meta"], str) for line in lines)
         assert {line["url"]: line["text"] for line in lines} == {
             url: row["text"] for url, row in texts(built).items()
         }
