@@ -104,6 +104,7 @@ def lineage(folder: Path, files: Iterable[Path], config: CorpusConfig | None) ->
         ]
         found["lists"] = params_of(config.urls).model_dump(mode="json")
         found["models"] |= {name: sha256_file(find(name)) for name in config.classify.models}
+        found["models"] |= {p: sha256_file(Path(p)) for p in config.classify.ngrams.values()}
     return found
 
 
