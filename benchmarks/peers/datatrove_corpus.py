@@ -6,7 +6,7 @@ FOLDER holds .warc.gz files; MODEL is fastText's lid.176.ftz. The steps are thos
 FineWeb example (examples/fineweb.py): reader, Trafilatura, language, Gopher's repetition and
 quality filters, FineWeb's filter, MinHash with 14 bands of 8 rows; Chinese pages take the same
 filters with datatrove's Chinese word tokenizer, and the length and ending bounds of FineWeb-2's
-cmn_Hani. One task, one worker. Prints one line of JSON.
+cmn_Hani. One worker. Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -34,10 +34,13 @@ CHINESE = {"min_avg_word_length": 1, "max_avg_word_length": 10, "stop_words": ["
            "min_stop_words": 2, "max_non_alpha_words_ratio": 0.735}  # fmt: skip
 
 
-def run(name: str, folder: Path, *steps: object) -> None:
-    """One task, one worker, logs kept out of the way."""
+BANDS = 14
+
+
+def run(name: str, folder: Path, *steps: object, tasks: int = 1) -> None:
+    """One worker, logs kept out of the way."""
     LocalPipelineExecutor(
-        pipeline=list(steps), tasks=1, workers=1, logging_dir=str(folder / "logs" / name)
+        pipeline=list(steps), tasks=tasks, workers=1, logging_dir=str(folder / "logs" / name)
     ).run()
 
 
@@ -59,7 +62,7 @@ def main() -> None:
         quality = CHINESE if language == "zh" else {}
         ends = {"line_punct_thr": 0.106} if language == "zh" else {}
         base = out / language
-        config = MinhashConfig(num_buckets=14, hashes_per_bucket=8, n_grams=5)
+        config = MinhashConfig(num_buckets=BANDS, hashes_per_bucket=8, n_grams=5)
         run(
             f"{language}-rules", out, JsonlReader(str(out / "read" / language)),
             GopherRepetitionFilter(language=code),
@@ -67,6 +70,8 @@ def main() -> None:
             FineWebQualityFilter(language=code, **ends),
             JsonlWriter(str(base / "rules")),
         )  # fmt: skip
+        if not any((base / "rules").glob("*.jsonl.gz")):
+            continue  # nothing has passed
         run(
             f"{language}-signatures", out, JsonlReader(str(base / "rules")),
             MinhashDedupSignature(str(base / "signatures"), config=config, language=code),
@@ -74,6 +79,7 @@ def main() -> None:
         run(
             f"{language}-buckets", out,
             MinhashDedupBuckets(str(base / "signatures"), str(base / "buckets"), config=config),
+            tasks=BANDS,  # it wants a task for each band
         )  # fmt: skip
         run(
             f"{language}-cluster", out,

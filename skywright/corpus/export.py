@@ -39,12 +39,20 @@ def export(
 
 
 def write_documents(
-    folder: Path, target: Path, form: Literal["jsonl", "parquet"], share: float = 1.0
+    folder: Path,
+    target: Path,
+    form: Literal["jsonl", "parquet"],
+    share: float = 1.0,
+    meta_as_text: bool = False,
 ) -> None:
-    """Write the documents files of a corpus, or a sample by id, into the folder `target`."""
+    """Write the documents files of a corpus, or a sample by id, into the folder `target`.
+
+    `meta_as_text`: in JSON lines `meta` stays a string of JSON, as in Parquet. Readers that want
+    one type a column (Hugging Face's datasets) fail on objects of different fields.
+    """
     for path in sorted((folder / "documents").glob("*.parquet")):
         if form == "jsonl":
-            _write_lines(path, target / f"{path.stem}.jsonl.zst", share)
+            _write_lines(path, target / f"{path.stem}.jsonl.zst", share, meta_as_text)
         elif share < 1:
             table = pq.read_table(path)
             table = table.filter(in_sample(table["id"], share))
@@ -53,7 +61,7 @@ def write_documents(
             shutil.copyfile(path, target / path.name)
 
 
-def _write_lines(path: Path, target: Path, share: float) -> None:
+def _write_lines(path: Path, target: Path, share: float, meta_as_text: bool) -> None:
     with (
         open(target, "wb") as raw,
         zstandard.ZstdCompressor(level=LEVEL).stream_writer(raw) as packed,
@@ -66,7 +74,7 @@ def _write_lines(path: Path, target: Path, share: float) -> None:
                     "text": row["text"],
                     "id": row["id"].hex(),
                     **{name: row[name] for name in ("url", "date", "source", "lang")},
-                    "meta": json.loads(row["meta"]),
+                    "meta": row["meta"] if meta_as_text else json.loads(row["meta"]),
                 }
                 # Lone surrogates may stand in `meta`; only there, so only then are escapes needed.
                 try:

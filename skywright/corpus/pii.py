@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Literal, NamedTuple
 
 import pyarrow as pa
@@ -30,11 +30,13 @@ TOKENS = {
 }
 """What stands for each kind."""
 
-PREFILTER = (
-    r"@|[0-9](?:[- ]?[0-9]){9}|[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]"
-    r"|[0-9A-Fa-f]:[0-9A-Fa-f:]*:"
-)
-"""Matches in every text that holds anything to find (RE2, over the whole column at once)."""
+GROUPS = {
+    "email": r"[A-Za-z0-9_%+-]@[A-Za-z0-9]",
+    "ipv4": r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]",
+    "ipv6": r"[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]*:",
+    "digits": r"[0-9](?:[- ]?[0-9]){9}",
+}
+"""What every text matches that holds something of the group (RE2, over a column at once)."""
 
 CONTEXT_CHARS = 16
 """How far before a number the words stand that make it a version or an order number."""
@@ -57,10 +59,12 @@ class Found(NamedTuple):
 # ---------------------------------------------------------------- e-mail
 
 # RFC 5322's dot-atom in ASCII, with a domain of at least two labels and an alphabetic last one.
+_USER_SIGNS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._%+'-"
+_MAX_USER_CHARS = 64  # RFC 5321, 4.5.3.1.1
 _EMAIL = re.compile(
-    r"(?<![A-Za-z0-9.!#$%&'*+/=?^_`{|}~:-])"
-    r"[A-Za-z0-9_%+-](?:[A-Za-z0-9._%+'-]{0,62}[A-Za-z0-9_%+-])?"
-    r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,18}(?![A-Za-z0-9@]|\.[A-Za-z0-9])"
+    r"[A-Za-z0-9_%+-](?:[A-Za-z0-9._%+'-]*[A-Za-z0-9_%+-])?"
+    r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,18}"
+    r"(?![A-Za-z0-9@]|\.[A-Za-z0-9])"
 )
 # Names of files and retina pictures that look like addresses: icon@2x.png.
 _FILE_ENDINGS = frozenset(
@@ -192,30 +196,24 @@ def _is_bank_card(match: re.Match[str]) -> bool:
 
 # ---------------------------------------------------------------- finding
 
-_KINDS: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], bool]], ...] = (
-    ("email", _EMAIL, _is_email),
-    ("ip", _IPV4, _is_ipv4),
-    ("ip", _IPV6, _is_ipv6),
-    ("cn_identity_card", _CARD_OF_IDENTITY, _is_identity_card),
-    ("bank_card", _BANK_CARD, _is_bank_card),
-    ("cn_mobile", _MOBILE, lambda match: not _follows_order_word(match)),
+_KINDS: tuple[tuple[str, str, re.Pattern[str], Callable[[re.Match[str]], bool]], ...] = (
+    ("ipv4", "ip", _IPV4, _is_ipv4),
+    ("ipv6", "ip", _IPV6, _is_ipv6),
+    ("digits", "cn_identity_card", _CARD_OF_IDENTITY, _is_identity_card),
+    ("digits", "bank_card", _BANK_CARD, _is_bank_card),
+    ("digits", "cn_mobile", _MOBILE, lambda match: not _follows_order_word(match)),
 )
-_LONG_DIGITS = re.compile(r"[0-9](?:[- ]?[0-9]){9}")
 
 
-def find(text: str) -> list[Found]:
-    """Personal data of a text, in its order, without overlaps (an earlier kind wins)."""
-    digits = _LONG_DIGITS.search(text) is not None
-    found: list[Found] = []
-    for kind, pattern, accepted in _KINDS:
-        if kind == "email":
-            if "@" in text:
-                found += _emails(text)
-            continue
-        if kind == "ip" or digits:
-            found += [
-                Found(kind, *match.span()) for match in pattern.finditer(text) if accepted(match)
-            ]
+def find(text: str, groups: Collection[str] = tuple(GROUPS)) -> list[Found]:
+    """Personal data of a text, in its order, without overlaps (an earlier kind wins).
+
+    `groups` are those of GROUPS to look for, where `candidates` has told which a text can hold.
+    """
+    found = list(_emails(text)) if "email" in groups else []
+    for group, kind, pattern, accepted in _KINDS:
+        if group in groups:
+            found += [Found(kind, *m.span()) for m in pattern.finditer(text) if accepted(m)]
     found.sort(key=lambda item: item.start)  # stable: of two at one place the earlier kind
     apart: list[Found] = []
     for item in found:
@@ -228,12 +226,11 @@ def _emails(text: str) -> Iterator[Found]:
     """Addresses around each @: a search of the whole text would try every word."""
     at = text.find("@")
     while at >= 0:
-        begin = max(0, at - 80)
-        for match in _EMAIL.finditer(text, begin, min(len(text), at + 260)):
-            if match.start() <= at < match.end():
-                if _is_email(match):
-                    yield Found("email", *match.span())
-                break
+        before = text[max(0, at - _MAX_USER_CHARS) : at]
+        user = before[len(before.rstrip(_USER_SIGNS)) :].lstrip(".'")
+        match = _EMAIL.match(text, at - len(user)) if user else None
+        if match and _is_email(match):
+            yield Found("email", *match.span())
         at = text.find("@", at + 1)
 
 
@@ -246,9 +243,15 @@ def redact(text: str, found: list[Found]) -> str:
     return "".join([*parts, text[end:]])
 
 
-def candidates(texts: pa.Array | pa.ChunkedArray) -> list[int]:
-    """Rows of a text column that may hold something: one pass of RE2, without Python strings."""
+def candidates(texts: pa.Array | pa.ChunkedArray) -> dict[int, set[str]]:
+    """Rows of a text column that may hold something, and of which groups.
+
+    One pass of RE2 a group, without Python strings.
+    """
     if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
         raise UserError(f"pii: expected a column of text, got {texts.type}")
-    matched = pc.match_substring_regex(texts, PREFILTER)
-    return list(pc.indices_nonzero(matched).to_pylist())
+    rows: dict[int, set[str]] = {}
+    for group, pattern in GROUPS.items():
+        for row in pc.indices_nonzero(pc.match_substring_regex(texts, pattern)).to_pylist():
+            rows.setdefault(row, set()).add(group)
+    return rows

@@ -64,7 +64,7 @@ def redact(table: pa.Table, params: Config, side: Tables) -> Tables:
     """The documents of a shard after all cuts, and the cuts."""
     params = cast(RedactParams, params)
     rows = table.to_pylist()
-    suspects = set(pii.candidates(table["text"])) if params.pii_sources else set()
+    suspects = pii.candidates(table["text"]) if params.pii_sources else {}
     sources = set(params.pii_sources)
     bins = _bins(table, side)
     edits: list[dict[str, Any]] = []
@@ -79,7 +79,7 @@ def redact(table: pa.Table, params: Config, side: Tables) -> Tables:
             elif step == "code" and row["lang"] == "code":
                 cuts = _code_cuts(row["text"], code_language(row, meta, params.code), params.code)
             elif step == "pii" and number in suspects and row["source"] in sources:
-                found = pii.find(row["text"])
+                found = pii.find(row["text"], suspects[number])
                 cuts = [Cut(s, e, f"pii:{kind}", pii.TOKENS[kind]) for kind, s, e in found]
             if cuts:
                 row["text"], spans = apply(row["text"], cuts, step not in FORGOTTEN)

@@ -8,22 +8,44 @@ import pyarrow as pa
 
 from skywright.corpus import judge, redact
 from skywright.corpus.classify import stage as classify
+from skywright.corpus.classify.config import ClassifyConfig
+from skywright.corpus.classify.model import find, load_model
 from skywright.corpus.config import CorpusConfig
 from skywright.corpus.decontaminate import stage as decontaminate
 from skywright.corpus.decontaminate.benchmarks import read_items
 from skywright.corpus.joined import join
 from skywright.engine.runner import Output, Runner
 from skywright.engine.stage import ERRORS, Shard
+from skywright.errors import UserError
 
 
 def named_sources(choice: str | Sequence[str], inputs: Sequence[Shard]) -> tuple[str, ...]:
-    """The sources that "web", "all" or names stand for."""
+    """The sources that "web", "all" or names stand for; raises UserError for an unknown name."""
+    known = {shard.meta["source"] for shard in inputs}
     if choice == "all":
-        return tuple(sorted({shard.meta["source"] for shard in inputs}))
+        return tuple(sorted(known))
     if choice == "web":
         web = {s.meta["source"] for s in inputs if s.meta["kind"] in ("warc", "html")}
         return tuple(sorted(web))
+    for name in choice:
+        if name not in known:
+            raise UserError(
+                f"no input has the source {name!r}; there are {', '.join(sorted(known))}"
+            )
     return tuple(sorted(choice))
+
+
+def check_rules(config: ClassifyConfig) -> None:
+    """Raise UserError for a safety rule of the recipe whose label no model gives: it would never
+    drop anything. The default rules are for the shipped model, and ask for nothing without it.
+    """
+    labels = {label for name in config.models for label in load_model(find(name)).labels}
+    for rule in config.safety if "safety" in config.model_fields_set else ():
+        if rule.label not in labels:
+            raise UserError(
+                f"classify.safety: no model has the label {rule.label!r}; there are "
+                + ", ".join(sorted(labels))
+            )
 
 
 def judged(
@@ -47,6 +69,7 @@ def judged(
             decontaminate.LookupParams(threshold=wanted.threshold, sources=wanted.sources),
             {"items": [_side("benchmarks", items, runner)]},
         )  # fmt: skip
+    check_rules(config.classify)
     if config.classify.models or config.classify.ngrams:
         models = classify.model_table(config.classify.models, list(config.classify.ngrams.items()))
         done["scores"] = runner.map(

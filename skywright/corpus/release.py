@@ -29,16 +29,21 @@ PACKAGES = (
 """Packages whose version can change what a corpus holds."""
 
 CARD, LINEAGE = "README.md", "lineage.json"
-# Hugging Face's `datasets` reads these from the card's head and needs nothing else.
+# Hugging Face's `datasets` reads this from the card's head and needs nothing else. The types are
+# named because it would take dates for time stamps, and fail at the first year without a month.
 _HEAD = """---
 configs:
 - config_name: default
   data_files:
   - split: train
     path: data/*
+dataset_info:
+  features:
+{features}
 ---
 
 """
+_FIELDS = ("text", "id", "url", "date", "source", "lang", "meta")
 
 
 def release(
@@ -61,8 +66,13 @@ def release(
         raise UserError(f"{out}: exists already; name a new folder")
     with atomic_folder(out) as temporary:
         (temporary / "data").mkdir()
-        write_documents(folder, temporary / "data", form)
-        (temporary / CARD).write_text(_HEAD + card(folder, name), encoding="utf-8")
+        write_documents(folder, temporary / "data", form, meta_as_text=True)
+        types = {"id": "string" if form == "jsonl" else "binary"}
+        features = "\n".join(
+            f"  - name: {field}\n    dtype: {types.get(field, 'string')}" for field in _FIELDS
+        )
+        head = _HEAD.format(features=features)
+        (temporary / CARD).write_text(head + card(folder, name), encoding="utf-8")
         files = sorted((temporary / "data").iterdir())
         write_json(temporary / LINEAGE, lineage(folder, files, config))
     return [out / CARD, out / LINEAGE, *sorted((out / "data").iterdir())]
@@ -94,6 +104,7 @@ def lineage(folder: Path, files: Iterable[Path], config: CorpusConfig | None) ->
         ]
         found["lists"] = params_of(config.urls).model_dump(mode="json")
         found["models"] |= {name: sha256_file(find(name)) for name in config.classify.models}
+        found["models"] |= {p: sha256_file(Path(p)) for p in config.classify.ngrams.values()}
     return found
 
 

@@ -39,7 +39,7 @@ def rescore(texts: Sequence[str], scores: np.ndarray, config: RescoringConfig) -
     grey = np.flatnonzero((scores >= config.low) & (scores < config.high))
     fresh = scores.astype(float).copy()
     if len(grey):
-        fresh[grey] = encoder_scores([texts[i] for i in grey], config)
+        fresh[grey] = encoder_scores([texts[int(i)] for i in grey], config)
     return fresh
 
 
@@ -79,10 +79,10 @@ def fine_tune(
     for step in range(steps):
         rows = draw.integers(0, len(texts), batch)
         inputs = tokenizer(
-            [texts[i] for i in rows], truncation=True, padding=True, max_length=max_tokens,
+            [texts[int(i)] for i in rows], truncation=True, padding=True, max_length=max_tokens,
             return_tensors="pt",
         )  # fmt: skip
-        loss = model(**inputs, labels=torch.tensor([target[i] for i in rows])).loss
+        loss = model(**inputs, labels=torch.tensor([target[int(i)] for i in rows])).loss
         for group in optimizer.param_groups:
             group["lr"] = peak_lr * (1 - step / steps)
         optimizer.zero_grad()

@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 
 from skywright.statistics import Estimate, proportion_interval
 
-DRAWS = 1000  # of the bootstrap over hosts; the ends of the interval move by about .002
+DRAWS = 1000  # of the bootstrap over hosts
 
 
 def auc(scores: np.ndarray, target: np.ndarray) -> float:

@@ -66,8 +66,8 @@ class Classifier:
     ) -> Classifier:
         """From learned weights, float64 (buckets, labels): 255 steps a label.
 
-        The largest thousandth of a label's weights is clipped: measured on the shipped models,
-        the area under the curve is then the same to the third digit.
+        The largest thousandth of a label's weights is clipped, so that a few of them do not take
+        the steps from all others. What is measured in training is measured on these steps.
         """
         size = np.abs(weights)
         top = np.array(

@@ -25,8 +25,8 @@ from skywright.errors import UserError
 
 VERSION = "ngrams/v1"
 LAMBDAS = (0.5, 0.3, 0.15, 0.05)
-"""Weights of the 3-, 2-, 1-gram and uniform estimates (Jelinek and Mercer 1980). Fixed: the signal
-ranks pages, and the rank moves little with them."""
+"""Weights of the 3-, 2-, 1-gram and uniform estimates (Jelinek and Mercer 1980). Fixed, not fitted:
+the signal is for ranking pages, and no figure of it is compared with other models."""
 VOCABULARY = 1 << 20  # of the uniform part: unseen tokens cost ln(2^20 / .05), 16.9 nats
 
 _BASE = np.uint64(0xC2B2AE3D27D4EB4F)

@@ -23,8 +23,8 @@ _TOP = re.compile(
     re.IGNORECASE,
 )
 MAX_HEADER_CHARS = 6_000
-"""A longer comment is a text of its own. The whole text of the BSD licences has 1,500 characters,
-the Mozilla header block of three licences 2,000."""
+"""A longer comment is a text of its own. The whole text of the BSD licence has about 1,500
+characters, the Mozilla header block of three licences about 2,000."""
 
 
 def licence_header(text: str, language: Language | None) -> tuple[int, int] | None:

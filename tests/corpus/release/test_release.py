@@ -161,6 +161,14 @@ def test_a_safety_rule_drops_and_the_ledger_has_the_score(inputs: Path, tmp_path
     assert "x:1" in texts(result)  # code has no score
 
 
+def test_a_label_or_source_that_there_is_not_is_named(inputs: Path, tmp_path: Path) -> None:
+    rule = {"label": "beauty", "threshold": 0.5}
+    with pytest.raises(UserError, match="no model has the label 'beauty'"):
+        build(config(inputs, classify={"safety": [rule]}), [], tmp_path, executor="inline")
+    with pytest.raises(UserError, match="no input has the source 'wbe'"):
+        build(config(inputs, pii={"sources": ["wbe"]}), [], tmp_path, executor="inline")
+
+
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
 def test_a_release_has_data_card_and_lineage(
     built: CorpusResult, inputs: Path, tmp_path: Path, form: Any
@@ -186,6 +194,7 @@ def test_a_release_has_data_card_and_lineage(
         for path in sorted((out / "data").iterdir()):
             data = zstandard.ZstdDecompressor().stream_reader(path.open("rb"))
             lines += map(json.loads, io.TextIOWrapper(data, encoding="utf-8"))
+        assert all(isinstance(line["meta"], str) for line in lines)
         assert {line["url"]: line["text"] for line in lines} == {
             url: row["text"] for url, row in texts(built).items()
         }
