@@ -142,7 +142,7 @@ def _url_drop(verdict: Any) -> dict[str, Any] | None:
 
 INDEX = MapStage(
     "index", "2", index, {"records": INDEX_SCHEMA, "urls": URL_SCHEMA}, read_source,
-    batch_rows=64, libraries=("zstandard",),
+    batch_rows=64, libraries=("fastwarc", "zstandard"),
 )  # fmt: skip
 
 
