@@ -148,7 +148,7 @@ def _is_html(content_type: str | None, payload: bytes) -> bool:
 
 INDEX = MapStage(
     "index", "3", index, {"records": INDEX_SCHEMA}, read_source, batch_rows=64,
-    libraries=("zstandard",),
+    libraries=("fastwarc", "zstandard"),
 )  # fmt: skip
 
 

@@ -280,6 +280,7 @@ class _Records:
                 cut = found is None and seen.startswith(START) and len(seen) < MAX_HEAD_BYTES
                 rule = "truncated" if cut else "corrupt"
                 yield replace(self._bad(rule, "no head of a record"), url=url)
+            self.where = None  # it is answered for, whatever comes of the search
             reader.at += 1
             reader.to_start()
             return
@@ -321,6 +322,7 @@ class _Records:
 
     def _search_from(self, at: int) -> None:
         """Look for the next record from `at` on, or from here if that is no more at hand."""
+        self.where = None  # the record is answered for, whatever comes of the search
         if at >= self._reader.keep:
             self._reader.at = at
         else:
