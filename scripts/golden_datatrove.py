@@ -95,7 +95,8 @@ def values(language: str, text: str) -> dict[str, Any]:
 def main() -> None:
     """Write the golden file."""
     rows = [values(language, text) for language, text in texts()]
-    Path(sys.argv[1]).write_text(json.dumps(rows, ensure_ascii=False, indent=0) + "\n")
+    lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    Path(sys.argv[1]).write_text(f"[\n{lines}\n]\n")
 
 
 if __name__ == "__main__":
