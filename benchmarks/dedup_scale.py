@@ -3,15 +3,15 @@
     python -m benchmarks.dedup_scale [1000000 3000000 10000000] [--workers 2] [--out FILE]
     python -m benchmarks.dedup_scale --hot 200000
 
-Documents are synthetic: ten sentences of ten words from a stock of 200,000, about 650 bytes; a
+Documents are synthetic: ten sentences of ten words from a stock of 200,000, about 790 bytes; a
 fifth of them are copies of another document, anywhere in the set, with one to three words
 replaced. Each size runs in a fresh process with as many worker processes as asked for; memory is
 the largest sum over its processes of what is resident and private (USS), looked at four times a
 second. With --hot all documents share one template and so all their buckets: the worst case of a
 hot key, in one worker, with as many documents without it for comparison.
 
-Ends with one line of JSON. On two cores 1M take about 3 minutes, 10M about half an hour and 40 GB
-of disk under the temporary folder.
+Ends with one line of JSON. On two busy cores 1M take 3 minutes, so 10M about half an hour, and
+30 GB of disk under the temporary folder.
 """
 
 from __future__ import annotations

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from skywright.config import Config
 from skywright.corpus.config import DuplicatesConfig
-from skywright.corpus.dedup.best import RANK_BYTES, rank
+from skywright.corpus.dedup.best import RANK_BYTES, ranks
+from skywright.corpus.dedup.columns import fixed_bytes, fixed_column
 from skywright.corpus.dedup.near import NearCopies, Standing, near_copies
 from skywright.corpus.dedup.proposals import read_group
 from skywright.corpus.joined import join
@@ -71,19 +73,16 @@ def rank_documents(batch: pa.Table, params: Config, side: Tables) -> Tables:
     """The rank of each document."""
     params = cast(RankParams, params)
     missing = [None] * batch.num_rows
-    chars = pc.utf8_length(batch["text"]).to_pylist()
     dates, sources = (
         batch[name].to_pylist() if name in batch.column_names else missing
         for name in ("date", "source")
     )
-    ranks = [
-        rank(params.priorities.get(source or "", 0), None, n, date, identity, params.generation)
-        for source, n, date, identity in zip(
-            sources, chars, dates, batch["id"].to_pylist(), strict=True
-        )
-    ]
-    ranked = batch.select(["record", "id"])
-    return {"ranked": ranked.append_column("rank", pa.array(ranks, pa.binary(RANK_BYTES)))}
+    found = ranks(
+        np.array([params.priorities.get(source or "", 0) for source in sources], np.int64),
+        pc.utf8_length(batch["text"]).to_numpy(), dates, fixed_bytes(batch["id"]),
+        params.generation,
+    )  # fmt: skip
+    return {"ranked": batch.select(["record", "id"]).append_column("rank", fixed_column(found))}
 
 
 RANKS = MapStage(

@@ -143,6 +143,13 @@ def test_ranks_sort_the_better_copy_first() -> None:
         best.rank(-1, 0.9, 10, None, i, generation=1),
     ]
     assert sorted(best_first) == best_first
+    many = best.ranks(
+        np.array([0, 7, -2**40]), np.array([0, 12, 2**40]), [None, "2024-05-01T01:02:03Z", ""],
+        np.arange(48, dtype=np.uint8).reshape(3, 16), generation=300,
+    )  # fmt: skip
+    one = [(0, 0, None), (7, 12, "2024-05-01T01:02:03Z"), (-(2**40), 2**40, "")]
+    for row, (priority, chars, date) in zip(many, one, strict=True):
+        assert bytes(row) == best.rank(priority, None, chars, date, bytes(row[20:]), 300)
     with pytest.raises(ValueError, match="generation"):
         best.rank(0, None, 1, None, i, generation=2**16)
 
