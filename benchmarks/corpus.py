@@ -42,9 +42,9 @@ _PARAGRAPH = re.compile(rb"(<div class=\"para\">)(.*?)(</div>)", re.DOTALL)
 
 def make_warc(path: Path, copies: int) -> int:
     """Write the pages; returns how many."""
-    from skywright.corpus.sources.warc import read_warc
+    from skywright.corpus.sources.warc import read_warc_file
 
-    records = [r for r in read_warc(CRAWL, "crawl", 1 << 24) if r.payload and r.form == "html"]
+    records = [r for r in read_warc_file(CRAWL, "crawl", 1 << 24) if r.payload and r.form == "html"]
     pools: dict[str, list[bytes]] = {}
     for record in records:
         pools.setdefault(_lang(record.url), []).extend(
@@ -111,13 +111,13 @@ def pii_speed() -> dict[str, float]:
 
     from skywright.corpus import pii
     from skywright.corpus.extract import extract
-    from skywright.corpus.sources.warc import read_warc
+    from skywright.corpus.sources.warc import read_warc_file
 
     texts = [
         extract(
             r.payload, r.charset, max_tags=10**6, max_depth=1000, max_text_bytes=1 << 24
         ).text or ""
-        for r in read_warc(CRAWL, "crawl", 1 << 24) if r.payload and r.form == "html"
+        for r in read_warc_file(CRAWL, "crawl", 1 << 24) if r.payload and r.form == "html"
     ]  # fmt: skip
     for path in sorted((ROOT / "examples" / "crawl").glob("*.jsonl.gz")):
         with gzip.open(path, "rt", encoding="utf-8") as stream:

@@ -29,7 +29,7 @@ import pyarrow as pa
 from skywright.corpus import kernels
 from skywright.corpus.charset import decode
 from skywright.corpus.extract.own import page_lines
-from skywright.corpus.sources.warc import read_warc
+from skywright.corpus.sources.warc import read_warc_file
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -131,7 +131,7 @@ def labelled(packages: Path | None) -> Iterator[Page]:
             site = re.sub(r"-zh-(cn|tw)$|-zh$", "", name)
         else:
             if not any(key[0] == name for key in in_warc):
-                for record in read_warc(DATA / "warc" / name, "gold", _LIMIT):
+                for record in read_warc_file(DATA / "warc" / name, "gold", _LIMIT):
                     if record.payload and record.url:
                         in_warc[name, record.url] = (record.payload, record.charset)
             payload, charset = in_warc[name, entry["url"]]

@@ -313,5 +313,6 @@ def _merged_meta(meta: str | None, extra: dict[str, Any]) -> str:
 
 EXTRACT = MapStage(
     "extract", "3", extract_batch, {"documents": DOCUMENT_SCHEMA, "dropped": DROP_SCHEMA},
-    read_survivors, batch_rows=32, libraries=("resiliparse", "fasttext-community"),
+    read_survivors, batch_rows=32,
+    libraries=("fastwarc", "resiliparse", "fasttext-community"),
 )  # fmt: skip

@@ -271,7 +271,7 @@ def test_one_more_input_runs_its_own_tasks_and_the_partitions_it_touches(
         assert new[stage] == 1, stage
     for stage in ("url_duplicates", "exact_duplicates"):
         assert new[stage] == 2, stage  # its own rows sorted, and the one partition they fall in
-    assert new["pairs"] <= 1 + 14  # one document has 14 bands
+    assert new["near_buckets"] <= 1 + 14  # one document has 14 bands
 
 
 # ---------------------------------------------------------------- samples

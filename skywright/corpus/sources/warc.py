@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from dataclasses import replace
 from typing import Any
 
@@ -44,6 +45,12 @@ _BLANK = b"\r\n\0"
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _KIND = re.compile(rb"\nWARC-Type: *([a-z]+)\r?\n")
 _TARGET = re.compile(rb"\nWARC-Target-URI: *<?([^\r\n>]+)>?\r?\n")
+
+
+def read_warc_file(path: Path, name: str, max_bytes: int) -> Iterator[Record]:
+    """`read_warc` of a file of this machine."""
+    with Input(open(path, "rb")) as source:
+        yield from read_warc(source, name, max_bytes)
 
 
 def read_warc(

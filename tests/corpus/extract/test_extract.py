@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from skywright.corpus.charset import codec_of, decode
 from skywright.corpus.config import ExtractionConfig, LimitsConfig
 from skywright.corpus.extract import Extracted, extract
-from skywright.corpus.sources.warc import read_warc
+from skywright.corpus.sources.warc import read_warc_file
 from tests.corpus.pages import DATA, EN, ZH, ZH_HANT, html, needs_data
 
 
@@ -111,7 +111,7 @@ def test_charset_labels_are_read_as_browsers_do() -> None:
 @needs_data
 def test_real_pages_come_out_the_same_when_their_declared_charset_is_taken_away() -> None:
     seen = set()
-    for record in read_warc(DATA / "warc" / "demo_web_pages.warc.gz", "s", 8 << 20):
+    for record in read_warc_file(DATA / "warc" / "demo_web_pages.warc.gz", "s", 8 << 20):
         if record.content_type != "text/html":
             continue
         assert record.payload is not None

@@ -9,7 +9,7 @@ import pytest
 from skywright.corpus.config import ExtractionConfig, LimitsConfig
 from skywright.corpus.extract import extract
 from skywright.corpus.panics import ParserPanicError
-from skywright.corpus.sources.warc import read_warc
+from skywright.corpus.sources.warc import read_warc_file
 from tests.corpus.extract.test_model import PAGE, PROSE
 from tests.corpus.pages import DATA, ZH, html, needs_data
 
@@ -66,7 +66,7 @@ def test_mutated_pages_are_answered() -> None:
 @pytest.mark.full
 @needs_data
 def test_twenty_thousand_mutated_real_pages_are_answered() -> None:
-    records = read_warc(DATA / "warc" / "demo_web_pages.warc.gz", "s", 8 << 20)
+    records = read_warc_file(DATA / "warc" / "demo_web_pages.warc.gz", "s", 8 << 20)
     pages = [r.payload for r in records if r.content_type == "text/html" and r.payload]
     small = [page for page in pages if len(page) < 60_000]
     assert answered(small, 20_000, "own") > 19_000

@@ -88,9 +88,9 @@ def rows_of(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 @needs_data
 def test_no_address_in_the_data_is_refused() -> None:
-    from skywright.corpus.sources.warc import read_warc
+    from skywright.corpus.sources.warc import read_warc_file
 
-    urls = {r.url for path in WARC_FILES for r in read_warc(path, "s", 8 << 20) if r.url}
+    urls = {r.url for path in WARC_FILES for r in read_warc_file(path, "s", 8 << 20) if r.url}
     for _, row in rows_of(DATA):
         text = row.get("text") or row.get("html") or ""
         urls |= {row["url"]} if "://" in (row.get("url") or "") else set()
