@@ -323,10 +323,10 @@ def test_a_corpus_of_bad_records_only_is_empty_and_complete(tmp_path: Path) -> N
 def test_a_record_at_which_a_step_fails_is_in_the_ledger_and_the_others_go_on(
     inputs: Path, built: CorpusResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(data: bytes, charset: str | None, **limits: int) -> Extracted:
+    def failing(data: bytes, charset: str | None, *settings: Any) -> Extracted:
         if b"garden" in data:
             raise ZeroDivisionError("a page that breaks the parser")
-        return extract(data, charset, **limits)
+        return extract(data, charset, *settings)
 
     monkeypatch.setattr(pages, "extract", failing)
     result = build(config(inputs), [held_out(EN)], tmp_path, executor="inline")
