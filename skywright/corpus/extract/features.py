@@ -83,21 +83,10 @@ def _match(line_letters, line_starts, run_letters, run_starts):  # type: ignore[
 
 
 @compiled
-def _assemble(
-    rows,
-    tokens,
-    hashes,
-    found,
-    near,
-    far,
-    depth,
-    group,
-    outer,
-    run_linked,
-    in_title,
-    columns,
+def _assemble(  # type: ignore[no-untyped-def]
+    rows, tokens, hashes, found, near, far, depth, group, outer, run_linked, in_title, columns,
     hints,
-):  # type: ignore[no-untyped-def]
+):  # fmt: skip
     n = len(rows)
     line_width = rows.shape[1]
     tokens_at, linked_at, ending_at, function_at, kind_at, han_at, width = columns

@@ -181,7 +181,7 @@ def _lines(data, room):  # type: ignore[no-untyped-def]
         elif tag == 112:  # p
             paragraph = not closing
         elif tag == 104:  # h1 to h6
-            heading = 0 if closing else digit - 48
+            heading = 0 if closing else int(digit) - 48
         elif tag == 108:  # li
             item = not closing
         elif tag == 117 or tag == 111:  # ul, ol

@@ -18,9 +18,9 @@ from skywright.corpus.extract.features import FEATURES, Rows
 from skywright.engine.compiled import compiled
 
 ASSET = "assets/lines.json"
-RELAXED, LEAST = 0.6, 0.1
-"""A page on which no line reaches the threshold keeps those of this share of its best score, if
-that is no menu's; the values were fixed before training."""
+RELAXED = 0.6
+"""A page on which no line reaches the threshold keeps those of this share of its best score; the
+value was fixed before training."""
 
 
 class Trees(NamedTuple):
@@ -92,7 +92,7 @@ def shipped() -> Model:
 
 def chosen(line_scores: np.ndarray, threshold: float) -> np.ndarray:
     """Which of a page's lines (one or more) are kept by their scores."""
-    return line_scores >= min(threshold, max(RELAXED * float(line_scores.max()), LEAST))
+    return line_scores >= min(threshold, RELAXED * float(line_scores.max()))
 
 
 def kept(found: Rows, model: Model) -> np.ndarray:

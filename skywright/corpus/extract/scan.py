@@ -84,7 +84,7 @@ def _hints(data, at, end, keys, masks, box):  # type: ignore[no-untyped-def]
     h = _FNV  # of the part since the last cut
     whole = _FNV  # of the run
     length = 0
-    was_small = False
+    was_small = 0
     for i in range(at, end + 1):
         byte = data[i] if i < end else np.uint8(32)
         small = byte >= 97 and byte <= 122
@@ -103,7 +103,7 @@ def _hints(data, at, end, keys, masks, box):  # type: ignore[no-untyped-def]
             h = _FNV
             whole = _FNV
             length = 0
-        was_small = small
+        was_small = 1 if small else 0
     if mask & box[0] and mask & box[1]:
         mask |= box[2]
     return mask

@@ -143,8 +143,8 @@ def tag_tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             kinds[name] = kinds.get(name, 0) | kind
     hints = _spread(_TAGS)
     # One table of both: the kinds in the low 32 bits, the hints above.
-    names = {name: kinds.get(name, 0) | hints.get(name, 0) << 32 for name in {**kinds, **hints}}
-    keys, both = table(names)
+    merged = {name: kinds.get(name, 0) | hints.get(name, 0) << 32 for name in {**kinds, **hints}}
+    keys, both = table(merged)
     return keys, both & 0xFFFFFFFF, both >> 32
 
 
