@@ -56,8 +56,8 @@ class _Blocks(Frame):
         if magic[1:] == _SKIPPABLE and magic[0] >> 4 == 5:
             (size,) = struct.unpack("<I", self._packed(4))
             self._next += size
-            return iter(())
-        return self._blocks(magic)
+            return
+        yield from self._blocks(magic)
 
     def _blocks(self, magic: bytes) -> Iterator[bytes]:
         raise NotImplementedError
