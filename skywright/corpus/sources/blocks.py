@@ -11,7 +11,7 @@ import io
 import struct
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import zstandard
 from fastwarc.stream_io import Lz4Reader
@@ -45,20 +45,19 @@ class _Blocks(Frame):
         super().__init__(source, offset)
         self._layout: Iterator[bytes] | None = None
 
-    def skip(self) -> int:
-        """Go to the frame's end without unpacking it; return the offset behind."""
-        for _ in self._open():
-            pass
-        self.end = self._next
-        return self.end
+    @property
+    def at(self) -> int:
+        """Offset behind the last byte that was read."""
+        return self._next
 
-    def _open(self) -> Iterator[bytes]:
+    def open(self) -> Iterator[bytes]:
+        """The packed bytes of the frame, piece by piece."""
         magic = self._packed(4)
         if magic[1:] == _SKIPPABLE and magic[0] >> 4 == 5:
             (size,) = struct.unpack("<I", self._packed(4))
             self._next += size
-            return iter(())
-        return self._blocks(magic)
+            return
+        yield from self._blocks(magic)
 
     def _blocks(self, magic: bytes) -> Iterator[bytes]:
         raise NotImplementedError
@@ -74,7 +73,7 @@ class Zstd(_Blocks):
         self._decoder = (decoder or _zstd_decoder()).decompressobj()
 
     def _piece(self, size: int) -> bytes:
-        self._layout = self._layout or self._open()
+        self._layout = self._layout or self.open()
         block = next(self._layout, None)
         if block is None:
             self.end = self._next
@@ -132,7 +131,7 @@ class _Pulled:
         return data
 
 
-class Lz4(_Blocks):
+class Lz4(Frame):
     """An lz4 frame, unpacked by fastwarc's lz4.
 
     (Arrow's doubles its output buffer for as long as a damaged block gives nothing: 6 GB were
@@ -141,23 +140,31 @@ class Lz4(_Blocks):
 
     def __init__(self, source: Input, offset: int) -> None:
         super().__init__(source, offset)
-        self._pulled: _Pulled | None = None
+        # Walk, blocks and decoder know nothing of this frame: a circle through the decoder,
+        # which Python's collector cannot see into, would never be freed.
+        self._walk = _Lz4Walk(source, offset)
+        self._pulled = _Pulled(self._walk.open())
         self._stream: Any = None
 
     def _piece(self, size: int) -> bytes:
-        if self._pulled is None:
-            self._pulled = _Pulled(self._open())
-            self._stream = Lz4Reader(self._pulled)
         try:
             with panics_as_errors():
-                result = self._stream.read(size)
+                self._stream = self._stream or Lz4Reader(cast(Any, self._pulled))
+                result = bytes(self._stream.read(size))
         except (OSError, ValueError) as error:
+            self._stream = None  # an error's traceback would close the circle
             raise self._pulled.error or FrameError(f"damaged lz4 frame: {error}") from None
+        self._next = self._walk.at
         if not result:
+            self._stream = None
             if self._pulled.error:
                 raise self._pulled.error
             self.end = self._next
-        return bytes(result)
+        return result
+
+
+class _Lz4Walk(_Blocks):
+    """The blocks of an lz4 frame."""
 
     def _blocks(self, magic: bytes) -> Iterator[bytes]:
         if magic != LZ4_MAGIC:

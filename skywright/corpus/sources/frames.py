@@ -97,7 +97,7 @@ class Frame:
         data = self._source.exactly(self._next, size)
         self._next += len(data)
         if len(data) < size:
-            raise BrokenOffError(f"the file ends inside a {type(self).__name__.lower()} frame")
+            raise BrokenOffError("the file ends inside a frame")
         return data
 
 
