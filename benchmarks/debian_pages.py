@@ -66,14 +66,14 @@ def _hash(path: Path) -> bytes:
     return hashlib.blake2b(path.as_posix().encode(), digest_size=8).digest()
 
 
-def record(url: str, body: bytes) -> bytes:
-    """A WARC response in a gzip member of its own."""
-    block = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + body
+def record(url: str, body: bytes, content_type: str = "text/html") -> bytes:
+    """A WARC response in its own gzip member, with the payload's type, as in Common Crawl."""
+    block = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n\r\n".encode() + body
     name = hashlib.blake2b(url.encode(), digest_size=16).hexdigest()
     head = (
         f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Record-ID: <urn:blake2b:{name}>\r\n"
         f"WARC-Date: {DATE}\r\nWARC-Target-URI: {url}\r\n"
-        "WARC-Identified-Payload-Type: text/html\r\n"
+        f"WARC-Identified-Payload-Type: {content_type.partition(';')[0]}\r\n"
         "Content-Type: application/http; msgtype=response\r\n"
         f"Content-Length: {len(block)}\r\n\r\n"
     )

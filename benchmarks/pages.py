@@ -8,7 +8,8 @@ a new folder each time; datatrove with its URL filter, Trafilatura, language fil
 writer. One core each; lists, models and worker processes are there before the clock starts.
 
 * Beside datatrove (trafilatura 1.11, as it asks for it, and 2.3, which its metadata excludes): on
-  the first file of Debian pages and the WARC files of ../shared/data where they are; in turn,
+  the first file of Debian pages and the pages of the WARC files of ../shared/data where they are,
+  packed as Common Crawl packs them (without a payload type datatrove passes over XHTML); in turn,
   every round in fresh processes.
 * Alone: all Debian pages, one core; pages a second and peak memory of the worker.
 * One and two workers, in turn, on eight files.
@@ -121,6 +122,20 @@ def peer_command(name: str, warcs: Path) -> list[Any]:
     return [interpreter(PEERS[name]), LOCKS / "datatrove_pages.py", warcs, "{out}", MODEL]
 
 
+def packed(files: list[Path], target: Path) -> None:
+    """The HTML pages of WARC files in one file, each with the type of its payload."""
+    from skywright.corpus.pages import HTML_TYPES
+    from skywright.corpus.sources.warc import read_warc
+
+    with open(target, "wb") as stream:
+        for path in files:
+            for page in read_warc(path, "web", 8 << 20):
+                if page.payload and page.status == 200 and page.content_type in HTML_TYPES:
+                    charset = f"; charset={page.charset}" if page.charset else ""
+                    told = f"{page.content_type}{charset}"
+                    stream.write(debian_pages.record(page.url or "", page.payload, told))
+
+
 def linked(files: list[Path], folder: Path) -> Path:
     """A folder with these files in it."""
     folder.mkdir(parents=True)
@@ -177,7 +192,9 @@ def measure(cache: Path, rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shared = sorted(SHARED.glob("*.warc.gz")) if SHARED.is_dir() else []
-        found = beside(linked([*shared, debian[0]], folder / "sample"), rounds)
+        sample = linked([debian[0]], folder / "sample")
+        packed(shared, sample / "shared.warc.gz")
+        found = beside(sample, rounds)
         everything = fresh(our_command(cache / "warc", 1))
         part = linked(debian[:PAIRED_FILES], folder / "part")
         pairs = [

@@ -71,8 +71,7 @@ def take_down(
     """Remember `entries` and rebuild corpus and token shards without what they name.
 
     With `copies` the documents that hold a removed page's text under another address go too. The
-    request is written first: killed at any later moment, the next `skywright run` (or this again)
-    ends where an undisturbed call would have.
+    request is written first: killed at any later moment, the same call goes on from what is done.
     """
     found = look(recipe, entries)
     if copies:
