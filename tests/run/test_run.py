@@ -121,7 +121,7 @@ def test_training_is_a_live_picture_on_a_terminal_and_what_follows_a_bar_again(
     picture = shown[shown.rindex("╭") : ended]
     for part in ("8/8", "tokens/s", "MFU = ", "GiB", "left", "goes on (step 8)"):
         assert part in picture
-    assert "measure" in shown[ended:], "the bar of what comes after training"
+    assert re.search(r"\w+ on \w+", shown[ended:]), "the bar of the scoring after training"
     assert re.search("study +done", shown[ended:])
 
 

@@ -44,6 +44,7 @@ def twin(folder: Path) -> dict[str, Any]:
             stream.writelines([*lines(name)][first::every][:80])
     recipe["corpus"]["partitions"] = 2
     recipe["corpus"]["rules"] = {"source": {source: {"off": ["*"]} for source in CRAWL}}
+    recipe["corpus"]["code"] = {"min_lines": 0}  # what stands for code here is no code
     recipe["tokenizer"] = {"vocab_size": 2048, "sample_bytes": "1 MB", "character_coverage": 0.98}
     recipe["model"] |= {
         "vocab_size": 2048, "hidden": 32, "layers": 4, "heads": 4, "ffn_hidden": 80,

@@ -103,8 +103,7 @@ def test_mutated_pages_are_extracted_or_refused(count: int) -> None:
     for _ in range(count):
         page = extract(
             mutated(pages(draw), draw), draw.choice((None, "utf-8", "gbk", "nonsense")),
-            max_tags=limits.max_tags, max_depth=limits.max_depth,
-            max_text_bytes=limits.max_text_bytes,
+            limits, ExtractionConfig(),
         )  # fmt: skip
         assert (page.text is None) == (page.rule is not None)
         if page.text is not None:
