@@ -27,6 +27,7 @@ from skywright.corpus.config import (
     LimitsConfig,
 )
 from skywright.corpus.extract import extract
+from skywright.corpus.extract.model import fingerprint
 from skywright.corpus.extract.precise import trafilatura_version
 from skywright.corpus.language import Detected, label
 from skywright.corpus.records import document_id, tables
@@ -46,12 +47,14 @@ class IndexParams(Config):
 
 
 class ExtractParams(Config):
-    """What extraction depends on; `trafilatura` is its version where the precise tier is used."""
+    """What extraction depends on; `trafilatura` is its version where the precise tier is used,
+    `model` names the line models where the own tier is."""
 
     limits: LimitsConfig
     extraction: ExtractionConfig
     language: LanguageConfig
     trafilatura: str | None
+    model: str | None
 
 
 def extract_params(config: CorpusConfig) -> ExtractParams:
@@ -61,6 +64,7 @@ def extract_params(config: CorpusConfig) -> ExtractParams:
         extraction=config.extraction,
         language=config.language,
         trafilatura=trafilatura_version() if config.extraction.tier == "precise" else None,
+        model=fingerprint() if config.extraction.tier == "own" else None,
     )
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from functools import cache
 from importlib.resources import files
@@ -78,6 +79,11 @@ def trees(written: dict[str, Any]) -> Trees:
         np.array(written["right"], np.int32),
         np.array(written["value"], np.float32),
     )
+
+
+def fingerprint() -> str:
+    """Names the shipped model in what depends on it."""
+    return hashlib.sha256((files("skywright.corpus.extract") / ASSET).read_bytes()).hexdigest()[:16]
 
 
 @cache
