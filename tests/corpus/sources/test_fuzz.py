@@ -11,7 +11,7 @@ from collections import Counter
 
 import pytest
 
-from skywright.corpus.config import FieldsConfig, LimitsConfig
+from skywright.corpus.config import ExtractionConfig, FieldsConfig, LimitsConfig
 from skywright.corpus.extract import extract
 from skywright.corpus.sources.inputs import Input
 from skywright.corpus.sources.jsonl import read_jsonl
