@@ -28,7 +28,7 @@ TIED = MODEL.model_copy(update={"tie_embeddings": True})
 QK_NORM = MODEL.model_copy(update={"qk_norm": True, "z_loss": 1e-3})
 
 STEPS, ROWS, TOKENS = 20, 8, 16
-OPTIMIZER = OptimizerConfig(clip=1.6)
+OPTIMIZER = OptimizerConfig(clip=3.4)
 LR = 3e-3
 WARM_UP = 10
 """Steps over which a training's rate rises. Without it AdamW's first steps are nearly LR times the
