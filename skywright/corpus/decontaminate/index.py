@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from skywright.corpus import fold
 from skywright.corpus.decontaminate import kernels
+from skywright.corpus.dedup.overlap import directory
 
 WIDTH = 5  # allenai/decon's n-gram width (config/default.yaml)
 MIN_TOKENS = 20
@@ -104,7 +105,7 @@ class _Side:
         counts = np.where(common, 0, counts)
         bits = max(1, len(keys).bit_length())
         return cls(
-            keys, kernels.directory(keys, bits), bits,
+            keys, directory(keys, bits), bits,
             np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), owners[kept], idf, sizes,
             lengths, enough & (sizes > 0),
         )  # fmt: skip

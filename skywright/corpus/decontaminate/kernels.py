@@ -39,6 +39,15 @@ def _mix(h):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def _ngram(hashes, start, width):  # type: ignore[no-untyped-def]
+    """Key of the n-gram of `width` tokens that begins at `start`."""
+    h = np.uint64(0)
+    for k in range(width):
+        h = h * _BASE + hashes[start + k]
+    return _mix(h)
+
+
+@compiled
 def read_tokens(codes, kinds, view_offsets, numerals, words):  # type: ignore[no-untyped-def]
     """Token hashes (uint64) of each document, offsets int64 (n + 1), where each begins and ends.
 
@@ -102,10 +111,7 @@ def grams(hashes, width):  # type: ignore[no-untyped-def]
     n = max(0, len(hashes) - width + 1)
     out = np.empty(n, np.uint64)
     for t in range(n):
-        h = np.uint64(0)
-        for k in range(width):
-            h = h * _BASE + hashes[t + k]
-        out[t] = _mix(h)
+        out[t] = _ngram(hashes, t, width)
     return out
 
 
@@ -129,10 +135,7 @@ def search(  # type: ignore[no-untyped-def]
         first, last = offsets[d], offsets[d + 1]
         count = 0
         for t in range(first, last - width + 1):
-            h = np.uint64(0)
-            for k in range(width):
-                h = h * _BASE + hashes[t + k]
-            h = _mix(h)
+            h = _ngram(hashes, t, width)
             prefix = np.int64(h >> shift)
             for k in range(starts[prefix], starts[prefix + 1]):
                 if keys[k] == h:
@@ -145,10 +148,7 @@ def search(  # type: ignore[no-untyped-def]
         key_of = np.empty(count, np.int64)
         m = 0
         for t in range(first, last - width + 1):
-            h = np.uint64(0)
-            for k in range(width):
-                h = h * _BASE + hashes[t + k]
-            h = _mix(h)
+            h = _ngram(hashes, t, width)
             prefix = np.int64(h >> shift)
             for k in range(starts[prefix], starts[prefix + 1]):
                 if keys[k] == h:
@@ -210,18 +210,6 @@ def search(  # type: ignore[no-untyped-def]
                 n += 1
             group = stop
     return rows[:n], scores[:n]
-
-
-@compiled
-def directory(keys, bits):  # type: ignore[no-untyped-def]
-    """starts[p]: the first position of a key whose top `bits` bits are >= p, p in 0..2^bits."""
-    starts = np.zeros((1 << bits) + 1, np.int64)
-    shift = np.uint64(64 - bits)
-    for key in keys:
-        starts[np.int64(key >> shift) + 1] += 1
-    for p in range(1 << bits):
-        starts[p + 1] += starts[p]
-    return starts
 
 
 def number_tables() -> tuple[np.ndarray, np.ndarray]:

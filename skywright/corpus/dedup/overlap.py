@@ -16,7 +16,7 @@ from skywright.engine.compiled import compiled
 
 
 @compiled
-def _directory(hashes, bits):  # type: ignore[no-untyped-def]
+def directory(hashes, bits):  # type: ignore[no-untyped-def]
     """starts[p] = first position of a hash whose top `bits` bits are >= p, for p in 0..2^bits."""
     starts = np.zeros((1 << bits) + 1, np.int64)
     shift = np.uint64(64 - bits)
@@ -76,7 +76,7 @@ class Index:
         order = np.argsort(values, kind="stable")  # ties stay in order of the documents
         hashes = values[order]
         bits = max(1, len(hashes).bit_length())
-        return cls(hashes, owners[order], sizes, _directory(hashes, bits), bits)
+        return cls(hashes, owners[order], sizes, directory(hashes, bits), bits)
 
     def containment(self, shingles: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
         """For each document the evaluation document that it overlaps most, and how much.
