@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-EXTRAS = "dev,cluster,s3,bench,gguf"
+EXTRAS = "dev,cluster,s3,bench,gguf,precise"
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ in fresh workers, as in `executors`.
 from __future__ import annotations
 
 import logging
+import socket
 import time
 import uuid
 from collections import deque
@@ -28,6 +29,7 @@ from skywright.errors import UserError
 
 WAIT_S = 0.5
 RAY_RETRIES = 2  # of a task whose worker or node is lost, before a record is suspected
+KNOCK_S = 10
 QUEUED_A_CPU = 2  # tasks handed to Ray beyond those that run, so that no core waits for the driver
 
 
@@ -74,6 +76,13 @@ def _try(task: Task, watch: Any, name: str, batch: int, start: int, rows: int) -
     probe(task, batch, start, rows)
 
 
+def _knock(address: str) -> None:
+    """Raise `OSError` at once where nothing listens: Ray itself tries for five minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
+
+
 class OnRay:
     """Runs tasks on the Ray cluster at `ray_address`, or on a local one that it starts."""
 
@@ -102,12 +111,13 @@ class OnRay:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         try:
             if config.ray_address:
+                _knock(config.ray_address)
                 self._ray.init(address=config.ray_address, **quiet)
             else:
                 self._ray.init(
                     address="local", num_cpus=config.workers, include_dashboard=False, **quiet
                 )
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
             raise UserError(
                 f"--ray-address {config.ray_address}: no Ray cluster answers there ({reason}); "
