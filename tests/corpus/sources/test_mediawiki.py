@@ -141,6 +141,39 @@ def test_the_form_that_fits_the_page_is_kept(
     assert wikitext.plain_text("這個國家的歷史" + markup) == "這個國家的歷史" + traditional
 
 
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        # İ has two characters in lower case: what follows it must not move.
+        ("İstanbul<ref>a</ref>, b<REF name=c>d</Ref >.", "İstanbul, b."),
+        ("İİİİ<nowiki>[[a]]</nowiki>b", "İİİİ[[a]]b"),
+        # Quotes are apostrophes in formulas and code, # and * are no lists, margins are kept.
+        ("<math>f''(x) &lt; g'''</math >", "$f''(x) < g'''$"),
+        ("{{nowrap|<math>a=b</math>}} c", "$a=b$ c"),
+        ("<math> </math>a", "a"),
+        (
+            "a\n<syntaxhighlight lang=py>\ndef f():\n    # ''no''\n    return '' + '&lt;'\n"
+            "</syntaxhighlight>\nb",
+            "a\ndef f():\n    # ''no''\n    return '' + '&lt;'\nb",
+        ),
+        ("<pre>\n* a\n\n\n\n  b &amp; c\n</pre>", "* a\n\n\n\n  b & c"),
+        ("a\0b<nowiki>\0</nowiki>\x000\0", "ab0"),
+        # Entities end in a semicolon; addresses do not hold them.
+        (
+            "http://a.b/?c=1&copy=2&para=3 &copy; &#x4e2d; &nosuch;",
+            "http://a.b/?c=1&copy=2&para=3 © 中 &nosuch;",
+        ),
+        ("AT&T &notit; &amp;lt;", "AT&T &notit; &lt;"),
+        # What a page shows, not the language, nor the title behind it.
+        ("{{lang|en|1=a}}{{lang|en}}{{lang|fr|2=b=c}}", "b=c"),
+        ("{{le|福|Foo|显示}}、{{tsl|en|Foo|福|显示}}、{{tsl|en|Foo|福}}", "显示、显示、福"),
+        ("a<table><tr><td>b</td><td>c</td></tr></table>d", "ad"),
+    ],
+)
+def test_wikitext_is_read_sign_by_sign(markup: str, text: str) -> None:
+    assert wikitext.plain_text(markup) == text
+
+
 PAPER = r"""\documentclass[12pt]{article} % a comment
 \usepackage{amsmath}
 \newcommand{\R}{\mathbf{R}}
