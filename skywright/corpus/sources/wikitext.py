@@ -1,9 +1,9 @@
 """From wikitext to the text of an article.
 
 Kept: prose, headings that have text below them, lists, the labels of links, and sign by sign
-formulas (as `$...$`) and preformatted text. Dropped: templates (but for the few that only wrap words), tables, pictures
-with their captions, references, categories, comments. Nothing is expanded: what a template or a
-module would have written is not there.
+formulas (as `$...$`) and preformatted text. Dropped: templates (but for the few that only wrap
+words), tables, pictures with their captions, references, categories, comments. Nothing is expanded:
+what a template or a module would have written is not there.
 """
 
 from __future__ import annotations
