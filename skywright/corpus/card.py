@@ -82,10 +82,15 @@ def card(folder: Path, name: str) -> str:
 
 def _size_table(table: Mapping[str, Mapping[str, int]]) -> str:
     rows = [
-        f"| {key} | {row['documents']:,} | {row['chars']:,} | {row['bytes']:,} |"
+        f"| {_cell(key)} | {row['documents']:,} | {row['chars']:,} | {row['bytes']:,} |"
         for key, row in table.items()
     ]
     return "\n".join(["| | documents | characters | bytes |", "|---|---:|---:|---:|", *rows])
+
+
+def _cell(text: str) -> str:
+    """What a document says of itself, in one cell of a table."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _drop_table(told: Mapping[str, Any]) -> str:

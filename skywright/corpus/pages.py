@@ -33,6 +33,7 @@ from skywright.corpus.language import Detected, label
 from skywright.corpus.records import document_id, tables
 from skywright.corpus.schemas import DOCUMENT_SCHEMA, DROP_SCHEMA, ID, drop, drop_table
 from skywright.corpus.sources.files import read_records
+from skywright.corpus.sources.markup import VERSION as MARKUP_VERSION
 from skywright.corpus.sources.markup import text_of
 from skywright.engine.stage import ExchangeStage, MapStage, Shard, Tables
 
@@ -316,7 +317,7 @@ def _merged_meta(meta: str | None, extra: dict[str, Any]) -> str:
 
 
 EXTRACT = MapStage(
-    "extract", "3", extract_batch, {"documents": DOCUMENT_SCHEMA, "dropped": DROP_SCHEMA},
-    read_survivors, batch_rows=32,
+    "extract", f"3 {MARKUP_VERSION}", extract_batch,
+    {"documents": DOCUMENT_SCHEMA, "dropped": DROP_SCHEMA}, read_survivors, batch_rows=32,
     libraries=("fastwarc", "resiliparse", "fasttext-community"),
 )  # fmt: skip

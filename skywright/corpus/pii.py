@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from skywright.config import Config
 from skywright.errors import UserError
 
-VERSION = "pii/v1"
+VERSION = "pii/v2"
 
 TOKENS = {
     "email": "[EMAIL]",
@@ -91,7 +91,8 @@ _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"(?<![\w.:/-])(?:{_OCTET}\.){{3}}{_OCTET}(?![\w-]|\.[\w])")
 _IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:.])")
 _VERSION_WORD = re.compile(
-    r"(?:version|release|build|firmware|driver|kernel|ver|rev|section|v|版本|版|第|号|§|[<>=~^]=?)\W{0,3}$",
+    r"(?:(?<![A-Za-z])(?:version|release|build|firmware|driver|kernel|ver|rev|section|v)"
+    r"|版本|版|第|号|§|[<>=~^]=?)\W{0,3}$",
     re.IGNORECASE,
 )
 MIN_OCTET = 20
@@ -120,15 +121,17 @@ def _is_ipv6(match: re.Match[str]) -> bool:
 
 _ORDER_WORD = re.compile(
     r"(?:订单|單號|单号|编号|編號|流水|序列|型号|货号|条码|批号|文号|交易|快递|运单|基金|股票|代码|"
-    r"群|QQ|ISBN|ISSN|DOI|order|tracking|serial|invoice|ticket|isbn|issn|doi|sku|part|id|no)"
+    r"群|QQ|(?<![A-Za-z])(?:ISBN|ISSN|DOI|order|tracking|serial|invoice|ticket|sku|part|id|no))"
     r"[^0-9A-Za-z\u4e00-\u9fff]{0,4}$|[#＃]$|=$",
     re.IGNORECASE,
 )
+# `Phone No.` announces what `No.` alone rules out.
+_PHONE_NUMBER = re.compile(r"(?:phone|mobile|cell|tel\.?)\s?nos?\W{0,4}$", re.IGNORECASE)
 
 
 def _follows_order_word(match: re.Match[str]) -> bool:
     before = match.string[max(0, match.start() - CONTEXT_CHARS) : match.start()]
-    return bool(_ORDER_WORD.search(before))
+    return bool(_ORDER_WORD.search(before)) and not _PHONE_NUMBER.search(before)
 
 
 # Prefixes that China's ministry of industry has assigned to mobile networks (state of 2024).

@@ -15,8 +15,10 @@ from skywright.corpus.classify.model import find
 from skywright.corpus.config import CorpusConfig
 from skywright.corpus.decontaminate import kernels as decontaminate_kernels
 from skywright.corpus.export import write_documents
+from skywright.corpus.extract.model import fingerprint
 from skywright.corpus.language import MODEL_SHA256
 from skywright.corpus.pii import VERSION as PII_VERSION
+from skywright.corpus.signals import VERSION as SIGNALS_VERSION
 from skywright.corpus.sources.files import discover
 from skywright.corpus.urls import params_of
 from skywright.engine.files import atomic_folder, sha256_file, write_json
@@ -24,9 +26,9 @@ from skywright.errors import UserError
 
 PACKAGES = (
     "fasttext-community", "fastwarc", "numba", "numpy", "pyahocorasick", "pyarrow", "resiliparse",
-    "safetensors", "xxhash", "zstandard",
+    "safetensors", "trafilatura", "xxhash", "zstandard",
 )  # fmt: skip
-"""Packages whose version can change what a corpus holds."""
+"""Packages whose version can change what a corpus holds; None where one is not installed."""
 
 CARD, LINEAGE = "README.md", "lineage.json"
 # Hugging Face's `datasets` reads this from the card's head and needs nothing else. The types are
@@ -88,6 +90,7 @@ def lineage(folder: Path, files: Iterable[Path], config: CorpusConfig | None) ->
             "classifiers": classify_kernels.VERSION,
             "decontamination": decontaminate_kernels.VERSION,
             "pii": PII_VERSION,
+            "signals": SIGNALS_VERSION,
         },
         "models": {"lid.176.ftz": MODEL_SHA256},
         "counts": counts(folder),
@@ -103,6 +106,8 @@ def lineage(folder: Path, files: Iterable[Path], config: CorpusConfig | None) ->
             for shard in discover(config.inputs)
         ]
         found["lists"] = params_of(config.urls).model_dump(mode="json")
+        if config.extraction.tier == "own":
+            found["models"]["lines.json"] = fingerprint()
         found["models"] |= {name: sha256_file(find(name)) for name in config.classify.models}
         found["models"] |= {p: sha256_file(Path(p)) for p in config.classify.ngrams.values()}
     return found

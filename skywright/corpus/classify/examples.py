@@ -99,10 +99,14 @@ def read_examples(paths: Iterable[Path], labels: Sequence[str]) -> Examples:
             try:
                 row: Any = json.loads(line)
                 text, address = row["text"], row.get("host") or row["url"]
-            except (ValueError, KeyError, TypeError):
-                raise UserError(f"{where}: needs `text`, and `url` or `host`; add them") from None
+                host = host_of(address)
+                text.encode()
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise UserError(
+                    f"{where}: needs `text`, and `url` or `host`, each a text; mend the line"
+                ) from None
             targets = [_target(row.get(label), label, where) for label in labels]
-            rows.append((text, str(row.get("lang", "")), host_of(address), targets))
+            rows.append((text, str(row.get("lang", "")), host, targets))
     if not rows:
         raise UserError("no example to learn from; give JSON lines with `text` and the labels")
     texts, langs, hosts, values = zip(*rows, strict=True)

@@ -103,7 +103,8 @@ class NgramModel:
     def nats(self, texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
         """Cross-entropy of each text in nats a mixed token, float64; 0 for a text without tokens.
 
-        A collision of hashes can only make a text look less surprising.
+        Hashes may collide: in an n-gram's count that makes a text look less surprising, in its
+        context's count more.
         """
         parts = [np.zeros(0)]
         for view in kernels.views(texts):

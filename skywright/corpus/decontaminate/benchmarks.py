@@ -43,9 +43,17 @@ def _text(row: dict[str, Any], fields: Sequence[str], where: str) -> str:
         if field not in row:
             known = ", ".join(sorted(row)[:12])
             raise UserError(f"{where}: no field {field!r}; it has {known}: name those to look for")
-        value = row[field]
-        parts += map(str, value) if isinstance(value, list) else [str(value)]
+        parts += _words(row[field])
     return " ".join(parts)
+
+
+def _words(value: Any) -> list[str]:
+    """The texts of a field, also of lists and objects in it; null is none."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return [text for inner in value for text in _words(inner)]
+    return [] if value is None else [str(value)]
 
 
 def _rows(paths: Sequence[Path]) -> Iterator[tuple[str, dict[str, Any], str]]:

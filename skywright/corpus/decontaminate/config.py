@@ -12,9 +12,9 @@ from skywright.config import Config
 class BenchmarkConfig(Config):
     """One benchmark: `path` is a file, a glob pattern, or the folder of an evaluation set.
 
-    `question` and `answer` name the fields whose texts are looked for, joined by a space; lists of
-    strings in a field are joined too. `id` names the field that names an item; without it an item
-    is called by its file and line.
+    `question` and `answer` name the fields whose texts are looked for, joined by a space; lists and
+    objects in a field are joined too, and null is no text. `id` names the field that names an item;
+    without it an item is called by its file and line.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")

@@ -55,7 +55,9 @@ _FINEWEB = _rules(
 )
 
 _C4 = _rules(
-    # Raffel et al. 2020, arXiv 1910.10683, 2.2. What C4 cuts line by line is in corpus.edits.
+    # Raffel et al. 2020, arXiv 1910.10683, 2.2, as datatrove and FineWeb read it: five sentences,
+    # lines of three words. (c4_utils of tensorflow_datasets has them the other way round: three
+    # sentences, lines of five words.) What C4 cuts line by line is in corpus.edits.
     ("c4_lorem_ipsum", "lorem_ipsum", ">", 0),
     ("c4_sentences_min", "sentences", "<", 5),
     ("c4_curly_brackets", "curly_brackets", ">", 0),

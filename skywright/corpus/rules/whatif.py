@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -47,7 +48,7 @@ def parse(changes: Sequence[str]) -> dict[str, float | None]:
             found[name.strip()] = None if value.strip() == "off" else float(value)
         except ValueError:
             sign = ""
-        if not sign:
+        if not sign or math.isnan(found[name.strip()] or 0):
             raise UserError(f"{text!r}: write rule=threshold (chars_min=100) or rule=off")
     return found
 

@@ -2,15 +2,16 @@ r"""From LaTeX to text: prose and formulas stay, markup goes.
 
 Kept: paragraphs, section titles, list items, formulas as they are written (`$..$`, `\[..\]`,
 `equation`, `align` and their kin, without labels), verbatim text, footnotes in brackets. Dropped:
-comments, the preamble (its title stays), figures, tables, bibliographies, references, citations
-and every command that writes nothing. Nothing is expanded: an author's own macros go, their
-arguments stay. `\input` is not followed.
+comments (`\iffalse` too), the preamble (its title stays), figures, tables, algorithms,
+bibliographies, references, citations and every command that writes nothing. Nothing is expanded:
+an author's own macros go, their arguments stay. `\input` is not followed.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import islice
 
 _TOKEN = re.compile(
     r"\\begin\s*\{([A-Za-z*]+)\}|\\end\s*\{([A-Za-z*]+)\}|\\([A-Za-z@]+)\*?|\\(.|\n)|"
@@ -31,6 +32,8 @@ _MATH = frozenset(
         "split",
         "subequations",
         "dmath",
+        "IEEEeqnarray",
+        "empheq",
     ]
 )
 _VERBATIM = frozenset(("verbatim", "lstlisting", "minted", "Verbatim", "alltt"))
@@ -60,14 +63,18 @@ _TITLES = frozenset(
 # Commands that write nothing that belongs to the text, with the groups that go with them.
 _ONE_GROUP = """label ref eqref pageref autoref cref Cref nameref cite citep citet citealp
 citeauthor citeyear nocite includegraphics bibliography bibliographystyle usepackage documentclass
-input include vspace hspace vskip hskip index pagestyle thispagestyle hypersetup thanks author date
+input include vspace hspace index pagestyle thispagestyle hypersetup thanks author date
 address email affiliation institute keywords subjclass pagenumbering caption graphicspath
-theoremstyle color pagecolor url phantom vphantom hphantom textcolor href"""
+theoremstyle color pagecolor url phantom vphantom hphantom textcolor href newcounter"""
 _TWO_GROUPS = """newcommand renewcommand providecommand newtheorem setcounter addtocounter setlength
-addtolength DeclareMathOperator newcounter definecolor"""
+addtolength DeclareMathOperator definecolor"""
 _SILENT = dict.fromkeys(re.findall(r"\w+", _ONE_GROUP), 1)
 _SILENT |= dict.fromkeys(re.findall(r"\w+", _TWO_GROUPS), 2)
 _SILENT |= {"newenvironment": 3, "renewenvironment": 3}
+_ENVIRONMENT_GROUPS = {
+    "minipage": 1, "multicols": 1, "minted": 1, "spacing": 1, "CJK": 2, "adjustwidth": 2, "list": 2,
+}  # fmt: skip
+"""How many groups behind `\\begin{..}` say how it looks."""
 _SYMBOLS = {
     "ss": "ß", "o": "ø", "O": "Ø", "ae": "æ", "AE": "Æ", "oe": "œ", "OE": "Œ", "aa": "å",
     "AA": "Å", "l": "ł", "L": "Ł", "i": "ı", "j": "ȷ", "S": "§", "P": "¶", "dots": "…",
@@ -77,6 +84,7 @@ _SYMBOLS = {
     "item": "\n\n- ", "textquoteleft": "‘", "textquoteright": "’", "textgreater": ">",
     "textless": "<", "textbar": "|",
 }  # fmt: skip
+_SKIPS = frozenset(("vskip", "hskip", "kern", "parindent", "parskip", "baselineskip"))
 _ACCENTS = {
     "'": "\u0301", "`": "\u0300", "^": "\u0302", '"': "\u0308", "~": "\u0303", "=": "\u0304",
     ".": "\u0307", "c": "\u0327", "v": "\u030c", "u": "\u0306", "H": "\u030b", "r": "\u030a",
@@ -85,15 +93,35 @@ _ACCENTS = {
 _DASHES = {"--": "–", "---": "—", "``": "“", "''": "”"}
 MAX_DEPTH = 20
 """Titles and labels inside one another; deeper ones are left out."""
+MAX_MARKS = 200
+"""Begins and ends of one environment in which its own end is looked for."""
 
 _ACCENTED = re.compile(r"\s*(?:\{\s*(\\[ij]|[^\W\d_])?\s*\}|(\\[ij]\b ?|[^\W\d_]))")
-_ARGUMENT = re.compile(r"\s*(?:\[[^\]]{0,500}\])?\s*\{")
+_ARGUMENT = re.compile(r"\s*(?:\[[^\]]{0,500}\]\s*){0,3}\{")
+_CONTROL = re.compile(r"\s*\\[A-Za-z@]+")
+_LENGTH = (
+    r"[ \t]*-?[ \t]*(?:[0-9.]*[ \t]*\\[A-Za-z]+"
+    r"|[0-9.]+[ \t]*(?:true)?(?:pt|cm|mm|in|em|ex|pc|bp|fil{1,3}))"
+)
+_SKIP = re.compile(rf"[ \t]*=?{_LENGTH}(?:[ \t]*(?:plus|minus){_LENGTH}){{0,2}}[ \t]?")
+_AFTER_BREAK = re.compile(rf"\*?(?:[ \t]*\[{_LENGTH}[ \t]*\])?")
+_INLINE = re.compile(r"(?:\[[^\]\n]{0,200}\])?(?:\{([^\n}]{0,500})\}|([^\w\s*{])([^\n]{0,500}?)\2)")
+_END_IF = re.compile(r"\\fi(?![A-Za-z@])")
+_IN_MATH = re.compile(r"\\.|\$\$?|\n[ \t]*\n|%[^\n]*", re.DOTALL)
+# What hides braces and per cent signs, or is one: \verb|..|, \url{..}, an escape, a comment.
+_BRACES = re.compile(
+    r"\\verb\*?([^\w\s*])[^\n]{0,500}?\1|\\(?:url|href)\s{0,9}(\{)[^{}\n]{0,2000}\}|\\.|%[^\n]*|[{}]",
+    re.DOTALL,
+)
 _OPTIONAL = re.compile(r"\s*\[[^\[\]]{0,500}\]")
 _LABEL = re.compile(r"\\label\s*\{[^{}]*\}|(?<!\\)%[^\n]*\n?")
 _DEFINITION = re.compile(r"[^\n{]{0,200}(?:\{|(?=\n))")  # up to its body, or of \let, its line
 _HELD = str.maketrans({"\n": "\v", " ": "\f"})  # what joining lines to paragraphs must not touch
 _LET_GO = str.maketrans({"\v": "\n", "\f": " "})
-_EMPTY = re.compile(r"\s\((?:[\s,;]|and)*\)")  # what references leave behind
+_GONE = "\r"  # stands for a reference until the end
+_EMPTY = re.compile(r"\s\((?:[\s,;]|and)*\)")  # what references may have left behind
+_CJK = "\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uff60\U00020000-\U0003ffff"
+_CJK_LINES = re.compile(f"(?<=[{_CJK}])\n(?=[{_CJK}])")
 _TITLE = re.compile(r"\\title\s*(?:\[[^\]]{0,500}\])?\s*\{")
 
 
@@ -104,9 +132,10 @@ def plain_text(source: str) -> str:
 
 class _Reading:
     def __init__(self, source: str) -> None:
-        self._source = source
-        self._ends = _groups(source)
-        self._endless: set[str] = set()  # ends that are known not to come any more
+        self._source = source.replace("\r\n", "\n").replace("\r", "\n")
+        self._ends = _groups(self._source)
+        self._stop = len(self._source)  # of the part that is being read
+        self._missed: dict[str, int] = {}  # ends, and up to where they are known not to come
         self._out: list[str] = []
         self._depth = 0
 
@@ -118,10 +147,11 @@ class _Reading:
             at = begun + len("\\begin{document}")
             end = source.find("\\end{document}", at)
             stop = end if end >= 0 else stop
-            title = _TITLE.search(source, 0, begun)
-            if title:
-                self._span(title.end(), self._ends.get(title.end() - 1, title.end()))
-                self._out.append("\n\n")
+            for title in _TITLE.finditer(source, 0, begun):
+                if title.end() - 1 in self._ends:  # else it stands in a comment
+                    self._span(title.end(), self._ends[title.end() - 1])
+                    self._out.append("\n\n")
+                    break
         self._span(at, stop)
         return _paragraphs("".join(self._out))
 
@@ -134,6 +164,7 @@ class _Reading:
 
     def _span(self, at: int, stop: int) -> None:
         source, out = self._source, self._out
+        outer, self._stop = self._stop, stop
         while found := _TOKEN.search(source, at, stop):
             out.append(source[at : found.start()])
             at = found.end()
@@ -155,31 +186,51 @@ class _Reading:
             elif mark:
                 out.append(_DASHES[mark])
         out.append(source[at:stop])
+        self._stop = outer
 
     def _behind(self, needle: str, at: int) -> int | None:
-        if needle in self._endless:
+        if at < self._missed.get(needle, 0):
             return None
-        found = self._source.find(needle, at)
+        found = self._source.find(needle, at, self._stop)
         if found < 0:
-            self._endless.add(needle)
+            self._missed[needle] = self._stop
             return None
         return found + len(needle)
+
+    def _behind_environment(self, name: str, at: int) -> int | None:
+        """Behind the end of an environment that may stand in one of its own kind."""
+        first = self._behind(f"\\end{{{name}}}", at)
+        if first is None:
+            return None
+        depth = 1
+        mark = re.compile(rf"\\(?:begin|(end))\{{{re.escape(name)}\}}")
+        marks = mark.finditer(self._source, at, self._stop)
+        for found in islice(marks, MAX_MARKS):
+            depth += -1 if found.group(1) else 1
+            if depth == 0:
+                return found.end()
+        return first
 
     def _environment(self, name: str, start: int, at: int) -> int:
         bare = name.rstrip("*")
         kept = bare in _MATH or bare in _VERBATIM
         if kept or bare in _DROPPED:
-            end = self._behind(f"\\end{{{name}}}", at)
+            closing = f"\\end{{{name}}}"
+            end = self._behind(closing, at) if kept else self._behind_environment(name, at)
             if end is None:
                 return at
             if bare in _MATH:
                 self._out.append(f"\n\n{_formula(self._source[start:end])}\n\n")
             elif kept:
-                inside = self._source[self._behind_optional(at) : end - len(f"\\end{{{name}}}")]
+                inside = self._source[self._behind_look(bare, at) : end - len(closing)]
                 self._out.append("\n\n" + inside.strip("\n").translate(_HELD) + "\n\n")
             return end
         self._out.append("\n\n")
-        return self._behind_optional(at)
+        return self._behind_look(bare, at)
+
+    def _behind_look(self, environment: str, at: int) -> int:
+        groups = _ENVIRONMENT_GROUPS.get(environment)
+        return self._behind_groups(groups, at) if groups else self._behind_optional(at)
 
     def _behind_optional(self, at: int) -> int:
         found = _OPTIONAL.match(self._source, at)
@@ -187,7 +238,9 @@ class _Reading:
 
     def _command(self, name: str, start: int, at: int) -> int:
         if name in _SILENT:
-            at = self._silent(name, at)
+            if "ref" in name or "cite" in name:
+                self._out.append(_GONE)
+            at = self._behind_groups(_SILENT[name], at)
             # A line of its own goes with its end, which would else make an empty line.
             alone = self._source[start - 1 : start].isspace()
             return at + 1 if alone and self._source[at : at + 1] == "\n" else at
@@ -209,6 +262,16 @@ class _Reading:
             return self._ends.get(brace, brace) + 1 if "{" in defined.group() else defined.end()
         if name in _ACCENTS and len(name) == 1:
             return self._accent(name, at)
+        if name in ("verb", "lstinline"):
+            inline = _INLINE.match(self._source, at, self._stop)
+            if inline:
+                self._out.append((inline[1] or inline[3] or "").translate(_HELD))
+            return inline.end() if inline else at
+        if name == "iffalse":
+            return self._behind_condition(at)
+        if name in _SKIPS:
+            skip = _SKIP.match(self._source, at)
+            return skip.end() if skip else at
         self._out.append(_SYMBOLS.get(name, ""))
         if name == "item":
             label = _OPTIONAL.match(self._source, at)
@@ -222,8 +285,21 @@ class _Reading:
             return at + 1 if name not in _SYMBOLS else at  # TeX swallows the space too
         return after
 
-    def _silent(self, name: str, at: int) -> int:
-        for _ in range(_SILENT[name]):
+    def _behind_condition(self, at: int) -> int:
+        """Behind the `\\fi` that ends what `\\iffalse` hides."""
+        found = None
+        if at >= self._missed.get("\\fi", 0):
+            found = _END_IF.search(self._source, at, self._stop)
+        if found is None:
+            self._missed["\\fi"] = self._stop
+        return found.end() if found else at
+
+    def _behind_groups(self, groups: int, at: int) -> int:
+        for number in range(groups):
+            name = _CONTROL.match(self._source, at) if groups > 1 and number == 0 else None
+            if name:  # \newcommand\name{..}, \setlength\parskip{..}
+                at = name.end()
+                continue
             begun = _ARGUMENT.match(self._source, at)
             if not begun:
                 return self._behind_optional(at)
@@ -237,9 +313,10 @@ class _Reading:
             return self._accent(character, at)
         self._out.append(
             "\n" if character == "\\" else " " if character in ",;: \n" else
-            character if character in "%&$#_{}-" else ""
+            character if character in "%&$#_{}" else ""
         )  # fmt: skip
-        return at
+        spaced = _AFTER_BREAK.match(self._source, at) if character == "\\" else None
+        return spaced.end() if spaced else at
 
     def _accent(self, accent: str, at: int) -> int:
         found = _ACCENTED.match(self._source, at)
@@ -249,14 +326,19 @@ class _Reading:
         return found.end() if found else at
 
     def _math(self, opener: str, closer: str, start: int, at: int) -> int:
-        while (end := self._behind(closer, at)) is not None:
-            if closer != "$" or self._source[end - 2] != "\\":
-                formula = self._source[start:end]
-                if "\n\n" in formula and closer == "$":
-                    break  # no formula: TeX ends a paragraph there
-                self._out.append(_formula(formula))
-                return end
-            at = end
+        """A formula, up to its end; without one before the next blank line it is none to TeX."""
+        end, stop = at, self._stop
+        if at >= self._missed.get(closer, 0):
+            while found := _IN_MATH.search(self._source, end, stop):
+                mark, end = found.group(), found.end()
+                if mark == closer or (closer == "$" and mark == "$$"):
+                    end = found.start() + len(closer)
+                    self._out.append(_formula(self._source[start:end]))
+                    return end
+                if mark[0] == "\n":
+                    stop = found.start()
+                    break
+            self._missed[closer] = stop
         self._out.append(opener)
         return at
 
@@ -270,9 +352,11 @@ def _groups(source: str) -> dict[int, int]:
     """Where each `{` that has an end is closed."""
     ends: dict[int, int] = {}
     opened: list[int] = []
-    for found in re.finditer(r"\\.|%[^\n]*|[{}]", source, re.DOTALL):
+    for found in _BRACES.finditer(source):
         mark = found.group()
-        if mark == "{":
+        if found.group(2):
+            ends[found.start(2)] = found.end() - 1
+        elif mark == "{":
             opened.append(found.start())
         elif mark == "}" and opened:
             ends[opened.pop()] = found.start()
@@ -285,8 +369,10 @@ def _is_blank_line(source: str, comment: re.Match[str]) -> bool:
 
 
 def _paragraphs(text: str) -> str:
-    """Lines joined to paragraphs, which stand apart by empty lines."""
-    text = re.sub(r"[ \t]*\n[ \t]*", "\n", _EMPTY.sub("", text))
-    paragraphs = (re.sub(r"[ \t\n]+", " ", part).strip() for part in re.split(r"\n{2,}", text))
+    """Lines joined to paragraphs, which stand apart by empty lines; Han lines without a space."""
+    text = _EMPTY.sub(lambda found: "" if _GONE in found.group() else found.group(), text)
+    text = re.sub(" ?\n ?", "\n", re.sub("[ \t]+", " ", text.replace(_GONE, "")))
+    lines = (part.strip(" \n") for part in re.split("\n{2,}", text))
+    paragraphs = (_CJK_LINES.sub("", part).replace("\n", " ") for part in lines)
     joined = "\n\n".join(part for part in paragraphs if part.strip("- \v\f"))
     return joined.translate(_LET_GO)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from skywright.corpus.charset import decode
 from skywright.corpus.sources import latex, wikitext
 
+VERSION = "markup/v2"
+"""Part of the key of texts made here; raised when LaTeX or wikitext becomes another text."""
+
 
 def text_of(form: str, payload: bytes) -> str:
     """The text of a record by its `form`: "text", "wikitext" or "latex"."""

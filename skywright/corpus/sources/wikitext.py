@@ -1,9 +1,9 @@
 """From wikitext to the text of an article.
 
-Kept: prose, headings that have text below them, lists, the labels of links, formulas (as `$...$`),
-preformatted text. Dropped: templates (but for the few that only wrap words), tables, pictures
-with their captions, references, categories, comments. Nothing is expanded: what a template or a
-module would have written is not there.
+Kept: prose, headings that have text below them, lists, the labels of links, and sign by sign
+formulas (as `$...$`) and preformatted text. Dropped: templates (but for the few that only wrap
+words), tables, pictures with their captions, references, categories, comments. Nothing is expanded:
+what a template or a module would have written is not there.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable
+from functools import cache
+from html.entities import html5
 
 from skywright.corpus.hanzi import is_traditional
 
@@ -44,9 +46,11 @@ _DROPPED = frozenset(
         "poem_meta",
         "indicator",
         "section",
+        "table",
     ]
 )
-_VERBATIM = frozenset(["nowiki", "pre", "syntaxhighlight", "source", "math"])
+_CODE = frozenset(["syntaxhighlight", "source"])  # even entities stand as they are
+_VERBATIM = _CODE | {"nowiki", "pre", "math"}
 _NO_PAGE = frozenset(
     [
         "file",
@@ -67,14 +71,22 @@ _NO_PAGE = frozenset(
     ]
 )
 _INTERWIKI = re.compile(r"[a-z]{2,3}(?:-[a-z]+)*$")
-# Templates that wrap words: which of their arguments is the text. For zh these are the links to
-# pages that do not exist yet, without which sentences would have holes.
-_WORDS: dict[str, int] = {"lang": 2, "nowrap": 1, "nobr": 1, "tsl": 3, "le": 1, "ill": 1,
-                          "link": 1, "jp": 1, "zhwp": 1, "small": 1, "big": 1}  # fmt: skip
+# Templates that wrap words: the first of these arguments that is there is what the page shows. For
+# zh these are the links to pages that do not exist yet, without which sentences would have holes;
+# the words shown, when others than the title, come last: {{tsl|en|foreign|title|words}},
+# {{le|title|foreign|words}}, {{link-en|title|foreign|words}}.
+_WORDS: dict[str, tuple[int, ...]] = {
+    "lang": (2,), "nowrap": (1,), "nobr": (1,), "tsl": (4, 3, 2), "le": (3, 1), "ill": (1,),
+    "link": (3, 1), "jp": (1,), "zhwp": (1,), "small": (1,), "big": (1,),
+}  # fmt: skip
+_NUMBERED = re.compile(r"\s*(\d{1,2})\s*=")
 _HANS = ("zh-hans", "zh-cn", "zh-sg", "zh-my", "zh")
 _HANT = ("zh-hant", "zh-tw", "zh-hk", "zh-mo", "zh")
 _FLAGS = re.compile(r"\s*([ATRDHN+;\- ]*|zh(?:-[a-z]+)?(?:;zh(?:-[a-z]+)?)*)\s*$")
 _RULE = re.compile(r"\s*(zh(?:-[a-z]{1,8})?)\s*:")
+_COMMENT_END = re.compile("-->")
+_HOLE = re.compile("\0(\\d+)\0")
+_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 # Bounded, so that brackets without an end cost no more than a look each.
 _LINK = re.compile(r"\[(?:https?:|ftp:)?//[^\s\]]{0,2000}+[ \t]{0,9}+([^\]\n]{0,500}+)\]")
 
@@ -83,10 +95,27 @@ def plain_text(wikitext: str) -> str:
     """The text of an article, paragraphs and headings apart by empty lines.
 
     Of `-{zh-hans:..;zh-hant:..}-` the form that fits the script of the page is kept, whichever the
-    page is written in more; rules that only define a conversion (`-{H|..}-`) write nothing.
+    page is written in more; rules that only define a conversion (`-{H|..}-`) write nothing. NUL
+    goes, as in MediaWiki's parser: here it marks the places of what must not be touched.
     """
     variants = _HANT if is_traditional(wikitext) else _HANS
-    return _lines(_Flat(wikitext, variants).text())
+    flat = _Flat(wikitext.replace("\0", ""), variants)
+    return _HOLE.sub(lambda hole: flat.held[int(hole.group(1))], _lines(flat.text()))
+
+
+@cache
+def _ending(name: str) -> re.Pattern[str]:
+    """`</name>`: in any case, as tags are. (A lower-cased copy of the text would not do to search
+    in: `İ` becomes two characters there, and what follows stands elsewhere.)
+    """
+    return re.compile(rf"</{name}\s{{0,20}}>", re.IGNORECASE | re.ASCII)
+
+
+def _unescape(text: str) -> str:
+    """Entities as characters, where a semicolon ends them: the `&copy` of `?a=1&copy=2` is none."""
+    return _ENTITY.sub(
+        lambda e: html.unescape(e[0]) if e[0][1] == "#" else html5.get(e[0][1:], e[0]), text
+    )
 
 
 class _Flat:
@@ -94,11 +123,11 @@ class _Flat:
 
     def __init__(self, wikitext: str, variants: tuple[str, ...]) -> None:
         self._source = wikitext
-        self._lower = wikitext.lower()
         self._variants = variants
         self._stack: list[tuple[str, list[str]]] = [("", [])]
         self._open = dict.fromkeys(_CLOSES.values(), 0)
-        self._endless: set[str] = set()  # marks that are known to have no end further on
+        self._endless: set[re.Pattern[str]] = set()  # ends that are known not to come any more
+        self.held: list[str] = []  # texts of the holes that `text` has
         self._made: dict[str, Callable[[list[str]], str]] = {
             "{{": self._template, "[[": self._link, "-{": self._variant, "{|": lambda parts: "",
         }  # fmt: skip
@@ -110,7 +139,8 @@ class _Flat:
             at = found.end()
             mark = found.group()
             if mark == "<!--":
-                at = self._behind("-->", at) or at
+                end = self._end(_COMMENT_END, at)
+                at = end.end() if end else at
             elif found.group(2):
                 at = self._tag(found, at)
             elif mark == "|":
@@ -126,17 +156,14 @@ class _Flat:
         if text:
             self._stack[-1][1].append(text)
 
-    def _behind(self, needle: str, at: int) -> int | None:
-        """The offset behind the next `needle`; what has been missed once is not looked for again,
-        so that marks without an end cost one look.
+    def _end(self, ending: re.Pattern[str], at: int) -> re.Match[str] | None:
+        """The next `ending`; what has been missed once is not looked for again, so that marks
+        without an end cost one look.
         """
-        if needle in self._endless:
-            return None
-        found = self._lower.find(needle, at)
-        if found < 0:
-            self._endless.add(needle)
-            return None
-        return found + len(needle)
+        found = None if ending in self._endless else ending.search(self._source, at)
+        if found is None:
+            self._endless.add(ending)
+        return found
 
     def _mark(self, mark: str) -> None:
         bare = mark.strip(" :")
@@ -168,14 +195,20 @@ class _Flat:
             self._put("\n")
         if closing or alone or name not in _DROPPED | _VERBATIM:
             return at
-        close = f"</{name}>"
-        end = self._behind(close, at)
+        end = self._end(_ending(name), at)
         if end is None:
             return at
         if name in _VERBATIM:
-            inside = self._source[at : end - len(close)]
-            self._put(f"${inside.strip()}$" if name == "math" else inside)
-        return end
+            self._hold(name, self._source[at : end.start()])
+        return end.end()
+
+    def _hold(self, name: str, inside: str) -> None:
+        """Put a hole, and keep what fills it after everything else is done."""
+        inside = inside if name in _CODE else _unescape(inside)
+        inside = inside.strip() if name == "math" else inside.strip("\n")
+        if inside:
+            self._put(f"\0{len(self.held)}\0")
+            self.held.append(f"${inside}$" if name == "math" else inside)
 
     @staticmethod
     def _arguments(parts: list[str]) -> list[str]:
@@ -191,13 +224,16 @@ class _Flat:
     def _template(self, parts: list[str]) -> str:
         name, *arguments = self._arguments(parts)
         name = name.strip().lower()
-        number = _WORDS.get(name) or _WORDS.get(name.partition("-")[0])
+        wanted = _WORDS.get(name) or _WORDS.get(name.partition("-")[0], ())
         if name.startswith("lang-"):
-            number = 1
-        plain = [argument for argument in arguments if "=" not in argument]
-        if number is None or not plain:
-            return ""
-        return plain[min(number, len(plain)) - 1].strip()
+            wanted = (1,)
+        shown = {str(i): a for i, a in enumerate((a for a in arguments if "=" not in a), start=1)}
+        for argument in arguments:
+            numbered = _NUMBERED.match(argument)
+            if numbered:
+                shown[numbered.group(1)] = argument[numbered.end() :]
+        words = (shown.get(str(number), "").strip() for number in wanted)
+        return next((text for text in words if text), "")
 
     def _link(self, parts: list[str]) -> str:
         target, *labels = self._arguments(parts)
@@ -233,7 +269,7 @@ class _Flat:
 def _lines(text: str) -> str:
     """Headings, lists, quotes and external links as plain lines."""
     text = _LINK.sub(r"\1", text)
-    text = html.unescape(re.sub(r"__[A-Z]{3,}__", "", re.sub(r"'{2,5}", "", text)))
+    text = _unescape(re.sub(r"__[A-Z]{3,}__", "", re.sub(r"'{2,5}", "", text)))
     lines: list[str] = []
     headings: list[tuple[int, str]] = []  # those that wait for a text below them
     for line in text.split("\n"):

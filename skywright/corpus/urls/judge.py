@@ -55,6 +55,6 @@ def judge(table: pa.Table, params: Config, side: Tables) -> Tables:
 
 
 URLS = MapStage(
-    "urls", "1", judge, {"records": INDEX_SCHEMA, "urls": URL_SCHEMA}, read_index, rowwise=False,
+    "urls", "2", judge, {"records": INDEX_SCHEMA, "urls": URL_SCHEMA}, read_index, rowwise=False,
     libraries=("pyahocorasick", "xxhash"),
 )  # fmt: skip

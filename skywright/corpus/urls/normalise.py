@@ -52,9 +52,9 @@ def normalise(url: str | None) -> str | None:
     and closing slash. What has no host comes back stripped of white space. The form of a form is
     itself.
     """
+    url = (url or "").strip()
     if not url:
         return None
-    url = url.strip()
     try:
         parts = urlsplit(url)
         host, port = _WWW.sub("", ascii_host(parts.hostname or "")), parts.port
@@ -105,6 +105,8 @@ def _without_dots(path: str) -> str:
 def _query(query: str) -> str:
     if not query:
         return ""
+    if not query.isascii():  # lone surrogates too, which urlencode would not take
+        query = _UNSAFE.sub(_escaped, query)
     pairs = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
     kept = sorted((key, value) for key, value in pairs if not _says_nothing(key, value))
     return urlencode(kept, errors="surrogateescape")

@@ -155,6 +155,16 @@ def test_examples_say_where_they_are_wrong(tmp_path: Path) -> None:
     path.write_text(json.dumps(good) + "\n" + json.dumps({"text": "b"}) + "\n")
     with pytest.raises(UserError, match=r"x.jsonl, line 2: needs `text`"):
         read_examples([path], ["good"])
+    for broken in (
+        {"text": None},
+        {"text": 3},
+        {"text": "\ud800"},
+        {"url": 5},
+        {"url": "http://["},
+    ):
+        path.write_text(json.dumps({**good, **broken}) + "\n")
+        with pytest.raises(UserError, match=r"line 1: needs `text`, and `url` or `host`, each"):
+            read_examples([path], ["good"])
     path.write_text(json.dumps({**good, "good": "yes"}) + "\n")
     with pytest.raises(UserError, match=r"line 1, good: is 'yes'"):
         read_examples([path], ["good"])

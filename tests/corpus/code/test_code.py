@@ -122,6 +122,19 @@ def test_placeholders_names_and_checksums_are_no_secrets(text: str) -> None:
     assert find_secrets(text) == []
 
 
+def test_lines_are_counted_as_an_editor_does() -> None:
+    line = "x = 1  # one\n"
+    assert rule(line * 9, "a.py") == rule((line * 9)[:-1], "a.py") == "starcoder_lines_min"
+    assert rule(line * 10, "a.py") is rule((line * 10)[:-1], "a.py") is None
+
+
+@pytest.mark.parametrize(
+    ("part", "path"), [("/*", "a.js"), ("<script>", "a.html"), ("<", "a.html")]
+)
+def test_what_is_never_closed_costs_one_look_each(part: str, path: str) -> None:
+    assert rule(part * 200_000 + "\n" * 20, path, CodeConfig(shares={})) is not None
+
+
 def test_entropy_is_shannons() -> None:
     assert entropy_bits("aabb") == pytest.approx(1.0)
     assert entropy_bits("abcdefgh") == pytest.approx(3.0)

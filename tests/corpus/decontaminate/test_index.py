@@ -144,6 +144,10 @@ def test_a_benchmark_says_what_it_lacks(tmp_path: Path) -> None:
     path.write_text(json.dumps({"query": "x", "choices": ["a", "b"]}) + "\n")
     config = BenchmarkConfig(name="b", path=str(path), question=("query", "choices"))
     assert read_items([config]) == [Item("b", "b.jsonl:1", "x a b", "")]
+    nested = {"query": None, "choices": {"text": ["a", None, "b"], "label": ["A"]}}
+    path.write_text(json.dumps(nested) + "\n")
+    assert read_items([config]) == [Item("b", "b.jsonl:1", "a b A", "")]
+    path.write_text(json.dumps({"query": "x", "choices": ["a", "b"]}) + "\n")
     with pytest.raises(UserError, match=r"b.jsonl, line 1: no field 'question'"):
         read_items([BenchmarkConfig(name="b", path=str(path))])
     with pytest.raises(UserError, match="no file at"):

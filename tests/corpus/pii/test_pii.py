@@ -32,6 +32,10 @@ def kinds(text: str) -> list[tuple[str, str]]:
         ("to='jane@acme.org'", "email", "jane@acme.org"),
         ("connect to 203.119.25.7:8080 now", "ip", "203.119.25.7"),
         ("IP地址 61.135.169.125，", "ip", "61.135.169.125"),
+        # Words that merely end like one for versions or orders.
+        ("server 203.119.25.7 is down", "ip", "203.119.25.7"),
+        ("he said 13812345678", "cn_mobile", "13812345678"),
+        ("Mobile No. 13812345678", "cn_mobile", "13812345678"),
         ("over 2400:3200::1 only", "ip", "2400:3200::1"),
         ("手机：13812345678", "cn_mobile", "13812345678"),
         ("电话 +86 138-1234-5678 联系", "cn_mobile", "+86 138-1234-5678"),
@@ -70,6 +74,8 @@ def test_personal_data_is_found(text: str, kind: str, piece: str) -> None:
         "11010519491331002X",  # month 13
         "card 4539 1488 0343 6468",  # wrong Luhn digit
         "order 4539148803436467",
+        "ver. 203.119.25.7",
+        "invoice no. 13812345678",
         "std::vector<int>::iterator at 12:30:45",
         "2001:db8::1",  # documentation
         "3.14159265358979323846",

@@ -69,7 +69,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     write(folder / "code.jsonl", "\n".join(map(json.dumps, rows)).encode())
     rows = [
-        {"text": f"{essay('garden')}\n{contact}", "url": "x:3"},
+        {"text": f"{essay('garden')}\n{contact}", "url": "x:3", "license": "CC|BY\n4.0"},
         {"text": spoken, "url": "x:4"},
     ]
     write(folder / "list.jsonl", "\n".join(map(json.dumps, rows)).encode())
@@ -183,12 +183,13 @@ def test_a_release_has_data_card_and_lineage(
     assert {parent["name"] for parent in lineage["parents"]} == {
         "web/a.warc.gz", "code/code.jsonl", "list/list.jsonl",
     }  # fmt: skip
-    assert set(lineage["models"]) == {"lid.176.ftz", "quality", "safety"}
+    assert set(lineage["models"]) == {"lid.176.ftz", "lines.json", "quality", "safety"}
     assert lineage["counts"]["total"]["documents"] == built.waterfall["kept"] == 3
     assert lineage["counts"]["by_licence"]["MIT"]["documents"] == 1
     card = (out / "README.md").read_text()
     assert "| decontaminate | decontaminate:exam | 2 |" in card
     assert "| pii:email | 1 | 1 |" in card
+    assert "| CC\\|BY 4.0 | 1 |" in card
     if form == "jsonl":
         lines: list[Any] = []
         for path in sorted((out / "data").iterdir()):

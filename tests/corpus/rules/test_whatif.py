@@ -141,6 +141,8 @@ def test_whatif_says_what_it_cannot_answer(built: Path) -> None:
         whatif(built, {"gopher_tokens": 3.0})
     with pytest.raises(UserError, match="write rule=threshold"):
         parse(["gopher_tokens_min"])
+    with pytest.raises(UserError, match="write rule=threshold"):
+        parse(["gopher_tokens_min=nan"])
     with pytest.raises(UserError, match="finished corpus"):
         whatif(built / "documents", {})
 

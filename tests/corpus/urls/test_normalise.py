@@ -79,3 +79,11 @@ def test_forms_of_awkward_paths_do_not_change_again(parts: list[str]) -> None:
     form = normalise("http://example.org/" + "".join(parts))
     assert form is not None
     assert normalise("http:" + form) == form
+
+
+def test_blank_is_no_address_and_a_lone_surrogate_is_escaped_everywhere() -> None:
+    assert normalise("  ") is normalise("") is normalise(None) is None
+    escaped = "%ED%A0%80"
+    assert (
+        normalise("http://a.b/\ud800?q=\ud800&r=中") == f"//a.b/{escaped}?q={escaped}&r=%E4%B8%AD"
+    )
