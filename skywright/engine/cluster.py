@@ -102,7 +102,7 @@ class OnRay:
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=False
         )
-        self._watch = ray.remote(_Watch).options(num_cpus=0, scheduling_strategy=here).remote()
+        self._watch: Any = ray.remote(_Watch).options(num_cpus=0, scheduling_strategy=here).remote()
         self._task = ray.remote(_work).options(num_cpus=1, max_retries=RAY_RETRIES)
         # Once more, because a node that dies under a probe is no fault of the record.
         self._probe = ray.remote(_try).options(num_cpus=1, max_retries=1)
