@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from skywright.config import suggest
 from skywright.corpus.edits.lines import NAMES as EDITS
 from skywright.corpus.rules.decide import Rule, decide_and_tag
 from skywright.corpus.waterfall import waterfall
@@ -63,9 +64,8 @@ def _changed(rules: RulesBy, changes: Mapping[str, float | None]) -> RulesBy:
                 "again; change `edits` in the recipe and build"
             )
         if name not in known:
-            raise UserError(
-                f"no rule in force is called {name!r}; the rules are {', '.join(sorted(known))}"
-            )
+            hint = suggest(name, sorted(known), "the rules")
+            raise UserError(f"no rule in force is called {name!r}; {hint}")
     return {
         source: {
             lang: tuple(
