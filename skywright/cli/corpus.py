@@ -220,7 +220,7 @@ def samples(
     rule: Annotated[str, typer.Option("--rule", help="A rule, step/rule, or an edit.")],
     as_json: Json = False,
 ) -> None:
-    """Up to 20 documents that a rule dropped, or 20 cuts of an edit."""
+    """Up to 20 documents that a rule dropped or tagged, or 20 cuts of an edit."""
     from skywright.corpus.waterfall import rule_samples
 
     rows = rule_samples(step_folder(where, "corpus"), rule)

@@ -25,6 +25,9 @@ ALARM_RECORDS = 20
 lost a source for weeks unseen: marin-community/marin #6854)."""
 
 
+LEFT_OUT = "not_in_sample"
+"""The rule of the step `read` by which a recipe's `sample` leaves records out."""
+
 KEPT = "kept"
 """Stands for the step in the rows of `by_step` that count what stays."""
 
@@ -130,16 +133,20 @@ class Tally:
         """
         found = []
         for source, counts in sorted(self.by_source.items()):
-            if counts["in"] < ALARM_RECORDS or counts["kept"] >= (1 - ALARM_SHARE) * counts["in"]:
+            # What a sample leaves out is not lost.
+            read = counts["in"] - self.by_rule.get((source, "read"), Counter())[LEFT_OUT]
+            if read < ALARM_RECORDS or counts["kept"] >= (1 - ALARM_SHARE) * read:
                 continue
-            taken: Counter[str] = Counter()
-            for (step, name, _), cell in self.by_step.items():
-                if name == source and step != KEPT:
-                    taken[step] += cell["documents"]
+            lost = {
+                step: {rule: n for rule, n in rules.items() if rule != LEFT_OUT}
+                for (name, step), rules in self.by_rule.items()
+                if name == source
+            }
+            taken = {step: sum(rules.values()) for step, rules in lost.items()}
             step, dropped = min(taken.items(), key=lambda item: (-item[1], item[0]))
-            rules = self.by_rule[source, step].items()
+            rules = lost[step].items()
             found.append(
-                {"source": source, "in": counts["in"], "kept": counts["kept"], "step": step,
+                {"source": source, "in": read, "kept": counts["kept"], "step": step,
                  "rule": min(rules, key=lambda item: (-item[1], item[0]))[0], "dropped": dropped}
             )  # fmt: skip
         return found

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -92,3 +93,24 @@ def test_a_question_needs_no_torch_and_no_valid_recipe(recipe: Path) -> None:
         f"step_folder(Path({str(changed)!r}), 'corpus'); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
+
+
+def test_a_sample_raises_no_alarm() -> None:
+    from skywright.corpus.waterfall import Tally
+
+    columns = ("source", "kept", "step", "rule", "lang", "bytes", "chars", "tokens")
+    out = ("lines", False, "read", "not_in_sample", None, 9, None, None)
+    kept, short = ("lines", True, None, None, "en", 9, 9, 2), ("lines", False, "rules", "short")
+    for rows, alarms in (
+        ([out] * 990 + [kept] * 10, []),
+        ([out] * 970 + [(*short, "en", 9, 9, 2)] * 30, ["short"]),
+    ):
+        tally = Tally()
+        tally.add(pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows]))
+        assert [alarm["rule"] for alarm in tally.as_json({}, [])["alarms"]] == alarms
+
+
+def test_copies_are_sought_among_a_runs_documents(recipe: Path, tmp_path: Path) -> None:
+    for place in (recipe, recipe.parent / "run"):
+        made = ask("dedup", str(place), "--out", str(tmp_path / place.name), "--engine", "inline")
+        assert "1 of 1 documents stay" in made.output
