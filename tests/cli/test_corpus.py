@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner, Result
 
+from skywright.cli import main
 from skywright.cli.app import app
 from skywright.errors import UserError
 from skywright.run import CorpusRecipe, Recipe, load_corpus_recipe, plan_steps
@@ -114,3 +115,16 @@ def test_copies_are_sought_among_a_runs_documents(recipe: Path, tmp_path: Path) 
     for place in (recipe, recipe.parent / "run"):
         made = ask("dedup", str(place), "--out", str(tmp_path / place.name), "--engine", "inline")
         assert "1 of 1 documents stay" in made.output
+
+
+def test_a_full_disk_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write(prog_name: str) -> None:
+        with open("/dev/full", "w") as stream:
+            stream.write("a" * 10**5)
+
+    monkeypatch.setattr("skywright.cli.app.app", write)
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert capsys.readouterr().err.startswith("error: No space left on device; mend that and")
