@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -247,6 +247,13 @@ def _override(values: dict[str, Any], places: Places, text: str) -> None:
 # ---------------------------------------------------------------- validation
 
 
+def suggest(name: str, known: Iterable[str], what: str) -> str:
+    """The end of a message about an unknown `name`: the nearest known one, or all of them."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean {near[0]!r}?" if near else f"{what} are {', '.join(known)}"
+
+
 def _fields_at(model: type[BaseModel], path: Path_) -> list[str]:
     """Names of the fields a mapping at `path` may have (over all models a union allows)."""
     found: list[Any] = [model]
@@ -286,7 +293,11 @@ def _place_of(places: Places, path: Path_, default: str) -> str:
 
 def _describe(error: ValidationError, model: type[BaseModel], places: Places, file: str) -> str:
     lines = []
-    for item in error.errors():
+    items = error.errors()
+    if any(item["type"] != "too_short" for item in items):
+        # A list whose only item is wrong counts as empty: its length is not what is to be mended.
+        items = [item for item in items if item["type"] != "too_short"]
+    for item in items:
         # Pydantic inserts the names of union members into the path; keep only what the file has.
         path: Path_ = ()
         for key in item["loc"]:

@@ -38,7 +38,10 @@ def show_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None 
         print("(nothing)")
         return
     columns = list(columns or rows[0])
-    table = Table(*columns)
+    table = Table()
+    for column in columns:
+        numbers = all(isinstance(row.get(column), int | float | None) for row in rows)
+        table.add_column(column, justify="right" if numbers else "left")
     for row in rows:
         table.add_row(*(escape(_text(row.get(column))) for column in columns))
     # A pipe or file has no width of its own: nothing is cut there.

@@ -21,6 +21,7 @@ from skywright.cli.shared import (
     Workdir,
     engine_config,
     read_summary,
+    run_folder,
     run_steps,
     step_folder,
 )
@@ -54,6 +55,14 @@ class By(StrEnum):
     rule = "rule"
     step = "step"
     source = "source"
+
+
+WATERFALL = {
+    By.rule: ("steps", ("step", "rule", "dropped", "bytes_dropped")),
+    By.step: ("flow", ("step", "in", "out", "bytes_out", "seconds")),
+    By.source: ("by_step", ("step", "source", "lang", "documents", "bytes", "tokens")),
+}
+"""The part of `waterfall.json` that is shown, and its columns in the order of reading."""
 
 
 @app.command(epilog="Example: skywright corpus build recipes/laptop.yaml --sample 1%")
@@ -104,7 +113,21 @@ def build(
         slice_ = Slice.parse(share, _seconds(lease))
         part = engine_config(engine, ray_address, slice=slice_, **settings)
         _work(recipe, overrides, workdir, part, as_json)
-    run_steps(recipe, overrides, workdir, config, as_json, only="corpus", wait=share is not None)
+    made = run_steps(
+        recipe, overrides, workdir, config, as_json, only="corpus", wait=share is not None
+    )
+    if made and not as_json:
+        _say_kept(made[0].folder)
+
+
+def _say_kept(folder: Path) -> None:
+    from skywright.corpus.waterfall import waterfall as read_waterfall
+
+    found = read_waterfall(folder)
+    say(
+        f"{found['kept']:,} of {found['input_records']:,} records kept; what dropped the others: "
+        f"skywright corpus waterfall {folder.parent.parent}"
+    )
 
 
 def _seconds(text: str) -> float:
@@ -127,10 +150,10 @@ def _work(
 ) -> None:
     """Do a worker's share of the stages; whoever is through first publishes."""
     from skywright.corpus.pipeline import STAGES, work
-    from skywright.run import load_recipe, plan_steps
+    from skywright.run import load_corpus_recipe, plan_steps
     from skywright.sets import load as load_set
 
-    loaded = load_recipe(recipe, overrides or (), workdir)
+    loaded = load_corpus_recipe(recipe, overrides or (), workdir)
     step = plan_steps(loaded, "corpus")[0]
     if step["done"]:
         return
@@ -145,9 +168,9 @@ def _work(
 def _say_space(recipe: Path, overrides: list[str] | None, workdir: Path | None) -> None:
     from skywright.corpus.sources.files import discover
     from skywright.corpus.space import stage_bytes
-    from skywright.run import load_recipe
+    from skywright.run import load_corpus_recipe
 
-    corpus = load_recipe(recipe, overrides or (), workdir).corpus
+    corpus = load_corpus_recipe(recipe, overrides or (), workdir).corpus
     sources = discover(corpus.inputs)
     read, needed = sum(s.bytes for s in sources), stage_bytes(sources, corpus.sample)
     say(f"inputs {read / 1e9:,.2f} GB; stages will take about {needed / 1e9:,.2f} GB of disk")
@@ -161,7 +184,8 @@ def status(where: Place, as_json: Json = False) -> None:
         show_json(found)
         return
     say(f"{found['kept']:,} of {found['input_records']:,} records kept")
-    show_table([{"source": name, **row} for name, row in found["by_source"].items()])
+    rows = [{"source": name, **row} for name, row in found["by_source"].items()]
+    show_table(rows, ["source", "in", "kept", "bytes_kept", "chars_kept", "tokens_kept"])
     _say_alarms(found)
 
 
@@ -185,7 +209,8 @@ def waterfall(
     if as_json:
         show_json(found)
         return
-    show_table(found[{"rule": "steps", "step": "flow", "source": "by_step"}[by.value]])
+    part, columns = WATERFALL[by]
+    show_table(found[part], columns)
     _say_alarms(found)
 
 
@@ -195,7 +220,7 @@ def samples(
     rule: Annotated[str, typer.Option("--rule", help="A rule, step/rule, or an edit.")],
     as_json: Json = False,
 ) -> None:
-    """Up to 20 documents that a rule dropped, or 20 cuts of an edit."""
+    """Up to 20 documents that a rule dropped or tagged, or 20 cuts of an edit."""
     from skywright.corpus.waterfall import rule_samples
 
     rows = rule_samples(step_folder(where, "corpus"), rule)
@@ -282,9 +307,9 @@ def remove(
     from datetime import UTC, datetime
 
     from skywright.corpus.remove import requests
-    from skywright.run import load_recipe, takedown
+    from skywright.run import load_corpus_recipe, takedown
 
-    recipe = load_recipe(where if where.is_file() else where / "recipe.resolved.yaml")
+    recipe = load_corpus_recipe(where if where.is_file() else where / "recipe.resolved.yaml")
     entries = requests(urls, domains, datetime.now(UTC).date().isoformat(), reason)
     deleted: list[Path] = []
     if yes:
@@ -329,9 +354,9 @@ def release(
 ) -> None:
     """Write the corpus with a data card and its lineage (given the recipe: parents and lists)."""
     from skywright.corpus.release import release as write
-    from skywright.run import load_recipe
+    from skywright.run import load_corpus_recipe
 
-    recipe = load_recipe(where) if where.is_file() else None
+    recipe = load_corpus_recipe(where) if where.is_file() else None
     config = recipe.corpus if recipe else None
     name = recipe.name if recipe else out.name
     for path in write(step_folder(where, "corpus"), out, config, form.value, name):
@@ -377,9 +402,7 @@ def gc(
 
 def _stages_folder(place: Path) -> str:
     if place.is_file():
-        from skywright.run import load_recipe
-
-        place = load_recipe(place).workdir
+        place = run_folder(place)
     for folder in (place / "corpus" / "stages", place / "stages", place):
         if (folder / "builds").is_dir():
             return str(folder)

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from skywright.cli.console import progress_bar, say, show_json
-from skywright.cli.shared import Engine, EngineOption, Json
+from skywright.cli.shared import Engine, EngineOption, Json, step_folder
 from skywright.errors import UserError
 
 
 def dedup(
-    new: Annotated[Path, typer.Argument(help="Documents: a corpus's folder or Parquet files.")],
+    new: Annotated[Path, typer.Argument(help="A recipe, a run, or a folder of Parquet files.")],
     out: Annotated[Path, typer.Option("--out", help="The folder to write.")],
     against: Annotated[
         list[Path] | None,
@@ -40,13 +40,14 @@ def dedup(
 
     if index and (against or not within):
         raise UserError("--index: goes with neither --against nor --no-within; leave one out")
+    new, against = _documents(new), [_documents(place) for place in against or ()]
     config = DuplicatesConfig(jaccard=jaccard)
     with progress_bar(quiet=as_json) as progress:
         if index:
             counts = grow(index, new, out, config, partitions, engine.value, progress).counts
         else:
             counts = subtract(
-                new, against or [], out, config, within,
+                new, against, out, config, within,
                 partitions=partitions, executor=engine.value, progress=progress,
             )  # fmt: skip
     if as_json:
@@ -59,3 +60,9 @@ def dedup(
     if not counts.settled:
         say(f"copies of copies went on after {counts.rounds} rounds: run it again on {out}")
     print(out / DROPPED)
+
+
+def _documents(place: Path) -> Path:
+    """The folder of documents that `place` means: as it is, or a recipe's or run's corpus."""
+    run = place.is_dir() and (place / "corpus" / "current").exists()
+    return step_folder(place, "corpus") if run or place.suffix in (".yaml", ".yml") else place

@@ -14,6 +14,7 @@ from skywright.errors import UserError
 
 if TYPE_CHECKING:
     from skywright.engine.settings import EngineConfig
+    from skywright.run import StepResult
 
 
 class Engine(StrEnum):
@@ -66,12 +67,15 @@ def run_steps(
     start: str | None = None,
     dry_run: bool = False,
     wait: bool = False,
-) -> None:
-    """Run a recipe's steps and say what each one did; `wait` for another run in the folder."""
-    from skywright.parallel.world import joined
-    from skywright.run import load_recipe, plan_steps, run_recipe
+) -> list[StepResult]:
+    """Run a recipe's steps and say what each one did; `wait` for another run in the folder.
 
-    loaded = load_recipe(recipe, overrides or (), workdir)
+    Returns what was done: nothing of a dry run, and in all processes of a world but the first.
+    """
+    from skywright.parallel.world import joined
+    from skywright.run import Recipe, load_corpus_recipe, plan_steps, run_recipe
+
+    loaded = load_corpus_recipe(recipe, overrides or (), workdir)
     config = engine_config(engine) if isinstance(engine, Engine) else engine
     if dry_run:
         rows = plan_steps(loaded, only, start)
@@ -81,9 +85,9 @@ def run_steps(
             for row in rows:
                 state = "is done" if row["done"] else "would run"
                 say(f"{row['step']:<10} {state}  {row['folder']}")
-        return
+        return []
     with (
-        joined(loaded.train.device) as world,
+        joined(loaded.train.device if isinstance(loaded, Recipe) else "cpu") as world,
         progress_bar(quiet=as_json or not world.is_first) as progress,
     ):
         results = []
@@ -102,20 +106,30 @@ def run_steps(
         )  # fmt: skip
     elif results and results[-1].name == "report":
         print(results[-1].folder / "report.html")
+    return results
+
+
+def run_folder(recipe: Path) -> Path:
+    """The `workdir` of a recipe. Nothing else of it is looked at: a question about a run loads none
+    of the libraries that a run needs.
+    """
+    from skywright.config import read
+
+    workdir = read(recipe)[0].get("workdir")
+    if not isinstance(workdir, str):
+        raise UserError(f"{recipe}: the key 'workdir' is missing; add it, or give the run's folder")
+    return Path(workdir)
 
 
 def step_folder(place: Path, step: str) -> Path:
     """The folder of a finished step: from a recipe, a run's folder, or the folder itself."""
     if place.is_file():
-        from skywright.run import load_recipe
-
-        place = load_recipe(place).workdir
+        place = run_folder(place)
     for folder in (place / step / "current", place):
         if (folder / "step.json").is_file() and (folder != place or place.parent.name == step):
             return folder.resolve()
-    raise UserError(
-        f"{place}: no finished step {step!r} here; run `skywright run RECIPE --only {step}` first"
-    )
+    make = "corpus build RECIPE" if step == "corpus" else f"run RECIPE --only {step}"
+    raise UserError(f"{place}: no finished step {step!r} here; run `skywright {make}` first")
 
 
 def read_summary(place: Path, step: str, name: str = "summary.json") -> Any:

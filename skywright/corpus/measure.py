@@ -156,14 +156,22 @@ class UserSignalParams(Config):
 
 def measure_users(batch: pa.Table, params: Config, side: Tables) -> Tables:
     """A user's signals of the final texts: each function is given the column of texts and returns
-    one number a text. Raises ValueError when it does not.
+    one number a text.
+
+    Raises UserError for another number of numbers (the function is wrong, whatever the text), and
+    ValueError for one that is not finite, which costs the text it is of.
     """
     columns: dict[str, Any] = {"record": batch["record"]}
     for name, plugin in cast(UserSignalParams, params).functions.items():
         function = plugins.load(plugin, f"signals.{name}")
         values = np.asarray(function(batch["text"].combine_chunks()), dtype=np.float64)
-        if values.shape != (batch.num_rows,) or not np.isfinite(values).all():
-            raise ValueError(f"{plugin.ref} must return {batch.num_rows} finite numbers")
+        if values.shape != (batch.num_rows,):
+            raise UserError(
+                f"corpus.signals.{name}: {plugin.ref} was given {batch.num_rows} texts and "
+                f"returned numbers of the shape {values.shape}; return one number a text"
+            )
+        if not np.isfinite(values).all():
+            raise ValueError(f"{plugin.ref} must return finite numbers")
         columns[USER + name] = values
     return {"signals": pa.table(columns)}
 
@@ -172,7 +180,7 @@ def user_signals(names: Sequence[str]) -> MapStage:
     """The stage that measures the signals of these names."""
     fields = [(USER + name, pa.float64()) for name in names]
     return MapStage(
-        "user_signals", "1", measure_users,
+        "user_signals", "2", measure_users,
         {"signals": pa.schema([("record", pa.string()), *fields])},
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from skywright.corpus.ledger import SAMPLES_A_RULE, samples
+from skywright.corpus.ledger import EXCERPT_CHARS, SAMPLES_A_RULE, samples
 from skywright.corpus.schemas import STEPS
 from skywright.engine.files import read_json
 from skywright.errors import UserError
@@ -23,6 +24,9 @@ ALARM_RECORDS = 20
 """A source that loses more than this share of at least so many records is told of (a corpus once
 lost a source for weeks unseen: marin-community/marin #6854)."""
 
+
+LEFT_OUT = "not_in_sample"
+"""The rule of the step `read` by which a recipe's `sample` leaves records out."""
 
 KEPT = "kept"
 """Stands for the step in the rows of `by_step` that count what stays."""
@@ -39,6 +43,7 @@ class Tally:
         self.by_source: dict[str, Counter[str]] = defaultdict(Counter)
         self.by_lang: dict[str, Counter[str]] = defaultdict(Counter)
         self.by_step: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
+        self.by_rule: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         self.bytes = 0
 
     def add(self, ledger: pa.Table) -> None:
@@ -59,6 +64,7 @@ class Tally:
                 counts.update(kept=1, bytes_kept=size, chars_kept=chars or 0, tokens_kept=tokens)
                 self.by_lang[lang]["kept"] += 1
             else:
+                self.by_rule[source, step][rule] += 1
                 self.dropped[step, rule] += 1
                 self.dropped_bytes[step, rule] += size
 
@@ -122,19 +128,26 @@ class Tally:
         }
 
     def _alarms(self) -> list[dict[str, Any]]:
-        """Sources that lose nearly everything, and the step that takes the most of each."""
+        """Sources that lose nearly everything, the step that takes the most of each, and the rule
+        that takes the most there.
+        """
         found = []
         for source, counts in sorted(self.by_source.items()):
-            if counts["in"] < ALARM_RECORDS or counts["kept"] >= (1 - ALARM_SHARE) * counts["in"]:
+            # What a sample leaves out is not lost.
+            read = counts["in"] - self.by_rule.get((source, "read"), Counter())[LEFT_OUT]
+            if read < ALARM_RECORDS or counts["kept"] >= (1 - ALARM_SHARE) * read:
                 continue
-            taken: Counter[str] = Counter()
-            for (step, name, _), cell in self.by_step.items():
-                if name == source and step != KEPT:
-                    taken[step] += cell["documents"]
+            lost = {
+                step: {rule: n for rule, n in rules.items() if rule != LEFT_OUT}
+                for (name, step), rules in self.by_rule.items()
+                if name == source
+            }
+            taken = {step: sum(rules.values()) for step, rules in lost.items()}
             step, dropped = min(taken.items(), key=lambda item: (-item[1], item[0]))
+            rules = lost[step].items()
             found.append(
-                {"source": source, "in": counts["in"], "kept": counts["kept"], "step": step,
-                 "dropped": dropped}
+                {"source": source, "in": read, "kept": counts["kept"], "step": step,
+                 "rule": min(rules, key=lambda item: (-item[1], item[0]))[0], "dropped": dropped}
             )  # fmt: skip
         return found
 
@@ -151,26 +164,52 @@ def alarm_sentence(alarm: Mapping[str, Any]) -> str:
     """An alarm of the waterfall in words."""
     return (
         f"source {alarm['source']!r} keeps {alarm['kept']} of {alarm['in']} records; step "
-        f"{alarm['step']} dropped {alarm['dropped']} of them: look at its samples"
+        f"{alarm['step']} dropped {alarm['dropped']} of them, most by {alarm['rule']}; look with: "
+        f"skywright corpus samples RUN --rule {alarm['step']}/{alarm['rule']}"
     )
 
 
 def rule_samples(folder: Path, rule: str) -> list[dict[str, Any]]:
-    """Up to 20 records that a rule dropped, or up to 20 cuts of an edit.
+    """Up to 20 records that a rule dropped or tagged, or up to 20 cuts of an edit.
 
-    `rule` is the rule's name, or `step/rule`. Raises UserError when it dropped nothing.
+    `rule` is the rule's name, or `step/rule`. Of a tagged document the text is shown if it was
+    kept. Raises UserError when the rule dropped, tagged and cut nothing.
     """
     shown = waterfall(folder)["samples"]
     keys = [key for key in shown if rule in (key, key.partition("/")[2])]
     if keys:
         return [{"step": key.partition("/")[0], **row} for key in keys for row in shown[key]]
-    cut = _cut_samples(Path(folder), rule)
-    if not cut:
+    found = _tag_samples(Path(folder), rule) or _cut_samples(Path(folder), rule)
+    if not found:
         names = sorted({key.partition("/")[2] for key in shown})
         raise UserError(
-            f"{rule}: dropped nothing here; rules with samples are {', '.join(names) or 'none'}"
+            f"{rule}: dropped, tagged and cut nothing here; rules that dropped something are "
+            + (", ".join(names) or "none")
         )
-    return cut
+    return found
+
+
+def _tag_samples(folder: Path, rule: str) -> list[dict[str, Any]]:
+    """Records that a rule tagged, the first of each file; kept documents come first."""
+    found: list[dict[str, Any]] = []
+    for path in sorted((folder / "tags").glob("*.parquet")):
+        tags = pq.read_table(path, filters=pc.field("rule") == rule)
+        tags = tags.sort_by("id").slice(0, SAMPLES_A_RULE)
+        texts = pq.read_table(
+            folder / "documents" / path.name,
+            columns=["id", "url", "text"],
+            filters=pc.field("id").isin(tags["id"].combine_chunks()),
+        )
+        known = {row["id"]: row for row in texts.to_pylist()}
+        for row in tags.to_pylist():
+            kept = known.get(row["id"], {})
+            value = row["value"]
+            found.append(
+                {"step": "rules", "record": row["record"], "url": kept.get("url"),
+                 "value": None if value is None or math.isnan(value) else value,
+                 "excerpt": (kept.get("text") or "")[:EXCERPT_CHARS]}
+            )  # fmt: skip
+    return sorted(found, key=lambda row: not row["excerpt"])[:SAMPLES_A_RULE]
 
 
 def _cut_samples(folder: Path, rule: str) -> list[dict[str, Any]]:

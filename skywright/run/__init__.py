@@ -3,8 +3,17 @@
 `recipe` says what a recipe holds, `steps` what each step calls, `runner` runs them in order.
 """
 
-from skywright.run.recipe import Recipe, load_recipe
+from skywright.run.recipe import CorpusRecipe, Recipe, load_corpus_recipe, load_recipe
 from skywright.run.runner import StepResult, plan_steps, run_recipe
 from skywright.run.steps import training_plan
 
-__all__ = ["Recipe", "StepResult", "load_recipe", "plan_steps", "run_recipe", "training_plan"]
+__all__ = [
+    "CorpusRecipe",
+    "Recipe",
+    "StepResult",
+    "load_corpus_recipe",
+    "load_recipe",
+    "plan_steps",
+    "run_recipe",
+    "training_plan",
+]

@@ -1,15 +1,15 @@
-"""The recipe: one YAML file that says everything a run needs."""
+"""The recipe: one YAML file that says everything a run needs, or a corpus alone."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from skywright.config import Config, load
+from skywright.config import Config, load, read
 from skywright.corpus.config import CorpusConfig, Lang
 from skywright.errors import UserError
 from skywright.evaluate.config import EvaluateConfig
@@ -22,13 +22,28 @@ from skywright.tokens.config import TokensConfig
 from skywright.train.config import TrainConfig
 
 
-class Recipe(Config):
-    """Everything a run needs, from pages to report. Paths are relative to the working folder."""
+class CorpusRecipe(Config):
+    """What a corpus alone needs. Paths are relative to the working folder.
+
+    Without `sets` nothing is held out.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
     workdir: Path
-    sets: list[Path]
+    sets: list[Path] = []
     corpus: CorpusConfig
+    _folder: Path = PrivateAttr(default_factory=Path)
+
+    @property
+    def folder(self) -> Path:
+        """Where the recipe's file is: modules of its own signals and rules stand there."""
+        return self._folder
+
+
+class Recipe(CorpusRecipe):
+    """Everything a run needs, from pages to report."""
+
+    sets: list[Path]
     tokenizer: TokenizerConfig
     tokens: TokensConfig
     model: ModelConfig
@@ -40,12 +55,6 @@ class Recipe(Config):
     evaluate: EvaluateConfig
     leak: LeakConfig | None = None
     study: StudyConfig | None = None
-    _folder: Path = PrivateAttr(default_factory=Path)
-
-    @property
-    def folder(self) -> Path:
-        """Where the recipe's file is: modules of its own signals and rules stand there."""
-        return self._folder
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Recipe:
@@ -87,6 +96,9 @@ class Recipe(Config):
         return self
 
 
+RecipeT = TypeVar("RecipeT", bound=CorpusRecipe)
+
+
 def _known(where: str, names: Iterable[str], known: Iterable[str], what: str) -> None:
     known = sorted(known)
     for name in names:
@@ -95,9 +107,30 @@ def _known(where: str, names: Iterable[str], known: Iterable[str], what: str) ->
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = (), workdir: Path | None = None) -> Recipe:
-    """Read a recipe; `workdir` replaces the recipe's own."""
+    """Read the recipe of a whole run; `workdir` replaces the recipe's own."""
+    return _load(path, Recipe, overrides, workdir)
+
+
+def load_corpus_recipe(
+    path: Path, overrides: Sequence[str] = (), workdir: Path | None = None
+) -> CorpusRecipe:
+    """Read a recipe that may be one of a corpus alone: it names no part that makes a model.
+
+    That of a whole run comes back as a `Recipe`, and is checked as one.
+    """
+    named = {
+        *read(Path(path))[0],
+        *(text.partition("=")[0].partition(".")[0] for text in overrides),
+    }
+    whole = named & (set(Recipe.model_fields) - set(CorpusRecipe.model_fields))
+    return _load(path, Recipe if whole else CorpusRecipe, overrides, workdir)
+
+
+def _load(
+    path: Path, kind: type[RecipeT], overrides: Sequence[str], workdir: Path | None
+) -> RecipeT:
     # JSON's quotes are YAML's too: a folder named `2024` or `no` stays a name.
     extra = [f"workdir={json.dumps(str(workdir))}"] if workdir else []
-    recipe = load(path, Recipe, [*overrides, *extra])
+    recipe = load(path, kind, [*overrides, *extra])
     recipe._folder = Path(path).parent
     return recipe

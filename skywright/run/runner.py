@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import yaml
@@ -35,7 +35,7 @@ from skywright.engine.progress import Progress, silent
 from skywright.engine.settings import EngineConfig, ExecutorName
 from skywright.errors import UserError
 from skywright.parallel.world import ALONE, World
-from skywright.run.recipe import Recipe
+from skywright.run.recipe import CorpusRecipe, Recipe
 from skywright.run.steps import STEPS, Context, Step
 
 STEP_RECORD = "step.json"
@@ -51,13 +51,15 @@ class StepResult:
     skipped: bool
 
 
-def _steps(recipe: Recipe) -> list[Step]:
+def _steps(recipe: CorpusRecipe) -> list[Step]:
     """The steps this recipe asks for."""
+    if not isinstance(recipe, Recipe):
+        return [step for step in STEPS if step.name == "corpus"]
     absent = {name for name in ("leak", "study") if getattr(recipe, name) is None}
     return [step for step in STEPS if step.name not in absent]
 
 
-def _key(recipe: Recipe, step: Step, inputs: dict[str, str], made: dict[str, str]) -> str:
+def _key(recipe: CorpusRecipe, step: Step, inputs: dict[str, str], made: dict[str, str]) -> str:
     """Hash of what makes a step's output: its version, sections, inputs, and earlier steps."""
     return stable_hash(
         {
@@ -83,7 +85,7 @@ def _key(recipe: Recipe, step: Step, inputs: dict[str, str], made: dict[str, str
     )[:16]
 
 
-def _inputs(recipe: Recipe) -> dict[str, str]:
+def _inputs(recipe: CorpusRecipe) -> dict[str, str]:
     """Content hashes of what comes from outside the recipe: crawl, takedowns, sets, lists."""
     from skywright.corpus.remove import read_takedown
     from skywright.corpus.sources.files import discover
@@ -99,12 +101,23 @@ def _inputs(recipe: Recipe) -> dict[str, str]:
         raise UserError(
             f"sets: two evaluation sets have one name: {', '.join(sorted(names))}; name each once"
         )
+    whole = _outside_the_corpus(recipe, names) if isinstance(recipe, Recipe) else {}
+    return {
+        "crawl": stable_hash(crawl),
+        "code": _code(recipe),
+        "sets": stable_hash([[item.name, item.purpose, item.content_hash] for item in sets]),
+        **whole,
+    }
+
+
+def _outside_the_corpus(recipe: Recipe, sets: list[str]) -> dict[str, str]:
+    """Content hashes of what later steps read from outside: a vocabulary, a leak reference."""
     for field in ("test", "seen", "unseen"):
         wanted = getattr(recipe.leak, field, None)
-        if wanted is not None and wanted not in names:
+        if wanted is not None and wanted not in sets:
             raise UserError(
                 f"leak.{field}: no set named {wanted!r}; the recipe's sets are "
-                f"{', '.join(names) or 'none'}"
+                f"{', '.join(sets) or 'none'}"
             )
     reference = recipe.leak and recipe.leak.overlap_reference
     if reference and not reference.is_file():
@@ -114,15 +127,12 @@ def _inputs(recipe: Recipe) -> dict[str, str]:
         if not path.is_file():
             raise UserError(f"tokenizer.extend: {path} is no file; check the path")
     return {
-        "crawl": stable_hash(crawl),
-        "code": _code(recipe),
         "vocabulary": stable_hash([sha256_file(p) for p in extend.files()]) if extend else "",
         "reference": sha256_file(reference) if reference else "",
-        "sets": stable_hash([[item.name, item.purpose, item.content_hash] for item in sets]),
     }
 
 
-def _code(recipe: Recipe) -> str:
+def _code(recipe: CorpusRecipe) -> str:
     """Content hash of the functions that the recipe names as its own signals and rules, or ""."""
     from skywright.corpus.plugins import find
 
@@ -189,17 +199,18 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _first_step(recipe: Recipe, only: str | None, start: str | None) -> str | None:
+def _first_step(recipe: CorpusRecipe, only: str | None, start: str | None) -> str | None:
     """The step that `only` or `start` names, None without; UserError if it cannot be meant."""
     if only is not None and start is not None:
         raise UserError("--only and --from cannot both be given; leave one out")
     known, name = [step.name for step in _steps(recipe)], only or start
     if name is not None and name not in known:
-        raise UserError(f"no step {name!r} in this recipe; its steps are {', '.join(known)}")
+        alone = "" if isinstance(recipe, Recipe) else "; it names no part that makes a model"
+        raise UserError(f"no step {name!r} in this recipe{alone}; its steps are {', '.join(known)}")
     return name
 
 
-def survey(recipe: Recipe) -> Iterator[tuple[Step, Path | None, dict[str, Any] | None]]:
+def survey(recipe: CorpusRecipe) -> Iterator[tuple[Step, Path | None, dict[str, Any] | None]]:
     """Each step with its folder and record; the folder is None while a need is not made.
 
     A generator: the record of a step is read when the next one is asked for, so that the caller
@@ -220,7 +231,7 @@ def survey(recipe: Recipe) -> Iterator[tuple[Step, Path | None, dict[str, Any] |
 
 
 def plan_steps(
-    recipe: Recipe, only: str | None = None, start: str | None = None
+    recipe: CorpusRecipe, only: str | None = None, start: str | None = None
 ) -> list[dict[str, Any]]:
     """What `run_recipe` would do, without doing it: `[{"step", "done", "folder"}]`."""
     first = _first_step(recipe, only, start)
@@ -233,7 +244,7 @@ def plan_steps(
 
 
 def run_recipe(
-    recipe: Recipe,
+    recipe: CorpusRecipe,
     only: str | None = None,
     start: str | None = None,
     executor: ExecutorName | EngineConfig = "processes",
@@ -281,16 +292,16 @@ class _Together:
             self.world.on_first(lambda: None)
 
 
-def _join_in(recipe: Recipe, executor: ExecutorName | EngineConfig, world: World) -> None:
+def _join_in(recipe: CorpusRecipe, executor: ExecutorName | EngineConfig, world: World) -> None:
     """Take part in the steps that the first process calls to."""
     steps = {step.name: step for step in STEPS}
     while (called := world.on_first(lambda: None)) is not None:
         name, folder, finished = called
-        steps[name].make(Context(recipe, folder, finished, executor, silent, world))
+        steps[name].make(Context(cast(Recipe, recipe), folder, finished, executor, silent, world))
 
 
 def _run_steps(
-    recipe: Recipe,
+    recipe: CorpusRecipe,
     only: str | None,
     start: str | None,
     executor: ExecutorName | EngineConfig,
@@ -322,7 +333,7 @@ def _run_steps(
 
 
 def _make(
-    recipe: Recipe,
+    recipe: CorpusRecipe,
     step: Step,
     folder: Path,
     finished: dict[str, Path],
@@ -334,7 +345,9 @@ def _make(
     folder.mkdir(parents=True, exist_ok=True)
     sweep_temporary(folder)
     with together.call(step, folder, dict(finished)) as world:
-        outputs = step.make(Context(recipe, folder, dict(finished), executor, progress, world))
+        # Of a corpus alone the only step is the corpus, which reads no other part.
+        whole = cast(Recipe, recipe)
+        outputs = step.make(Context(whole, folder, dict(finished), executor, progress, world))
     content = [[path.name, sha256_file(path)] for path in outputs]
     seconds = round(time.monotonic() - started, 2)
     record = {
@@ -350,7 +363,7 @@ def _make(
     return StepResult(step.name, folder, seconds, skipped=False)
 
 
-def _write_run_files(recipe: Recipe) -> None:
+def _write_run_files(recipe: CorpusRecipe) -> None:
     """Save what the run was made of beside its output."""
     with atomic_open(recipe.workdir / "recipe.resolved.yaml", "w") as stream:
         yaml.safe_dump(
@@ -362,7 +375,7 @@ def _write_run_files(recipe: Recipe) -> None:
     write_json(recipe.workdir / "environment.json", environment())
 
 
-def _write_step_times(recipe: Recipe) -> None:
+def _write_step_times(recipe: CorpusRecipe) -> None:
     times = {}
     for step in _steps(recipe):
         record = recipe.workdir / step.name / "current" / STEP_RECORD

@@ -21,7 +21,7 @@ from skywright.engine.files import atomic_folder, read_json, write_json
 from skywright.engine.progress import Progress, silent
 from skywright.engine.runner import ExecutorName
 from skywright.errors import UserError
-from skywright.run.recipe import Recipe
+from skywright.run.recipe import CorpusRecipe, Recipe
 from skywright.run.runner import STEP_RECORD, StepResult, locked, point, run_recipe, survey
 
 
@@ -40,7 +40,7 @@ class Removal:
     folders: list[Path]
 
 
-def look(recipe: Recipe, entries: Sequence[remove.Entry]) -> Removal:
+def look(recipe: CorpusRecipe, entries: Sequence[remove.Entry]) -> Removal:
     """What removing `entries` would remove from a finished run, without doing it."""
     corpus = _current(recipe, "corpus")
     if corpus is None:
@@ -62,7 +62,7 @@ def look(recipe: Recipe, entries: Sequence[remove.Entry]) -> Removal:
 
 
 def take_down(
-    recipe: Recipe,
+    recipe: CorpusRecipe,
     entries: Sequence[remove.Entry],
     copies: bool = False,
     executor: ExecutorName = "processes",
@@ -90,7 +90,7 @@ def take_down(
     return found, done
 
 
-def purge(recipe: Recipe) -> list[Path]:
+def purge(recipe: CorpusRecipe) -> list[Path]:
     """Delete what may still hold removed text: older corpus and token folders, the tables of the
     stages, finished token tasks. What they save (work on the next build) is lost; models stay.
     """
@@ -146,7 +146,7 @@ def sentences(found: Removal, done: bool, copies: bool, deleted: Sequence[Path])
 # ---------------------------------------------------------------- parts
 
 
-def _current(recipe: Recipe, step: str) -> Path | None:
+def _current(recipe: CorpusRecipe, step: str) -> Path | None:
     folder = recipe.workdir / step / "current"
     return folder.resolve() if (folder / STEP_RECORD).is_file() else None
 
@@ -155,7 +155,7 @@ def _documents(corpus: Path) -> list[Path]:
     return sorted((corpus / "documents").glob("*.parquet"))
 
 
-def _holding(recipe: Recipe, asked: remove.Asked) -> list[Path]:
+def _holding(recipe: CorpusRecipe, asked: remove.Asked) -> list[Path]:
     """Older corpus folders that hold documents that are asked for."""
     current = _current(recipe, "corpus")
     older = [
@@ -167,13 +167,13 @@ def _holding(recipe: Recipe, asked: remove.Asked) -> list[Path]:
 
 
 def _shards(
-    recipe: Recipe, corpus: Path, found: dict[Path, list[dict[str, Any]]]
+    recipe: CorpusRecipe, corpus: Path, found: dict[Path, list[dict[str, Any]]]
 ) -> dict[str, list[str]]:
     """Token shards that hold the documents: a source's shards follow its documents' order."""
     from skywright.tokens.manifest import MANIFEST, read_manifest
 
     tokens = _current(recipe, "tokens")
-    if tokens is None:
+    if tokens is None or not isinstance(recipe, Recipe):
         return {}
     manifest = read_manifest(tokens / MANIFEST)
     held: dict[str, list[str]] = {}
@@ -195,7 +195,7 @@ def _shards(
     return held
 
 
-def _carry_tokenizer(recipe: Recipe) -> None:
+def _carry_tokenizer(recipe: CorpusRecipe) -> None:
     """Give the rebuilt corpus the vocabulary that the run has, so that shards stay comparable.
 
     The copy's record says where it comes from.

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import json
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -130,4 +131,13 @@ def _lines(path: Path) -> Iterable[str]:
             data = gzip.GzipFile(fileobj=raw)
         elif path.suffix == ".zst":
             data = zstandard.ZstdDecompressor().stream_reader(raw)
-        yield from io.TextIOWrapper(data, encoding="utf-8")
+        number = 0
+        try:
+            for line in io.TextIOWrapper(data, encoding="utf-8"):
+                number += 1
+                yield line
+        except (UnicodeDecodeError, EOFError, OSError, zlib.error, zstandard.ZstdError) as error:
+            raise UserError(
+                f"{path}: cannot be read on after line {number} ({error}); "
+                "give whole files of UTF-8 lines"
+            ) from None

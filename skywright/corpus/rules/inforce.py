@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+from skywright.config import suggest
 from skywright.corpus import plugins
 from skywright.corpus.config import AddedRule, EditsConfig, Lang, RuleChanges, RulesConfig
 from skywright.corpus.edits.lines import DEFAULT_EDITS
@@ -50,7 +51,8 @@ def _added(rule: AddedRule, signals: Sequence[str], folder: Path) -> tuple[Added
         return rule, Rule(name=rule.name, action=rule.action, function=function)
     known = [*SIGNALS, *(USER + name for name in signals)]
     if rule.signal not in known:
-        raise UserError(f"{where}: no signal {rule.signal!r}; the signals are {', '.join(known)}")
+        hint = suggest(rule.signal, known, "the signals")
+        raise UserError(f"{where}: no signal {rule.signal!r}; {hint}")
     return rule, Rule(
         name=rule.name, signal=rule.signal, op=rule.op, threshold=rule.threshold,
         action=rule.action,
@@ -112,10 +114,9 @@ def _check(config: RulesConfig, added: Sequence[tuple[AddedRule, Rule]]) -> None
         named = {*change.off, *change.thresholds, *change.drop, *change.tag, *(change.only or ())}
         unknown = named - {"*"} - known
         if unknown:
-            raise UserError(
-                f"{where}: no rule is called {sorted(unknown)[0]!r}; the rules are "
-                + ", ".join(sorted(known))
-            )
+            name = sorted(unknown)[0]
+            hint = suggest(name, sorted(known), "the rules")
+            raise UserError(f"{where}: no rule is called {name!r}; {hint}")
 
 
 def _changes(config: RulesConfig) -> list[tuple[str, RuleChanges]]:

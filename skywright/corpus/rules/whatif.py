@@ -14,8 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from skywright.config import suggest
 from skywright.corpus.edits.lines import NAMES as EDITS
 from skywright.corpus.rules.decide import Rule, decide_and_tag
+from skywright.corpus.waterfall import waterfall
 from skywright.engine.files import read_json
 from skywright.errors import UserError
 
@@ -62,9 +64,8 @@ def _changed(rules: RulesBy, changes: Mapping[str, float | None]) -> RulesBy:
                 "again; change `edits` in the recipe and build"
             )
         if name not in known:
-            raise UserError(
-                f"no rule in force is called {name!r}; the rules are {', '.join(sorted(known))}"
-            )
+            hint = suggest(name, sorted(known), "the rules")
+            raise UserError(f"no rule in force is called {name!r}; {hint}")
     return {
         source: {
             lang: tuple(
@@ -172,8 +173,9 @@ def _tally(
     for row, new in zip(facts.to_pylist(), decided.to_pylist(), strict=True):
         count = counts.setdefault((source, row["lang"]), Counter())
         tokens = row["tokens"] or 0
-        count.update(documents_before=row["kept"], tokens_before=tokens * row["kept"])
-        count.update(documents_after=new["kept"], tokens_after=tokens * new["kept"])
+        before, after = int(row["kept"]), int(new["kept"])  # a bool would be shown as one
+        count.update(documents_before=before, tokens_before=tokens * before)
+        count.update(documents_after=after, tokens_after=tokens * after)
         if new["kept"] and not row["kept"]:
             gained.append({**row, "source": source})
         elif row["kept"] and not new["kept"]:
@@ -181,8 +183,17 @@ def _tally(
 
 
 def _examples(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The same few rows on every call, with the beginning of the text where it was kept."""
-    order = sorted(rows, key=lambda row: hashlib.blake2b(row["record"].encode()).digest())[:SHOWN]
+    """The same few rows on every call, with the beginning of the text where it is at hand: of a
+    kept document, or of a dropped one among the samples of its rule. Those come first.
+    """
+    samples = waterfall(folder)["samples"].values()
+    dropped = {row["record"]: row["excerpt"] or "" for some in samples for row in some}
+
+    def place(row: Mapping[str, Any]) -> tuple[bool, bytes]:
+        shown = row["kept"] or row["record"] in dropped
+        return not shown, hashlib.blake2b(row["record"].encode()).digest()
+
+    order = sorted(rows, key=place)[:SHOWN]
     ids = pa.array([row["id"] for row in order if row["kept"]], pa.binary(16))
     texts: dict[bytes, str] = {}
     for path in sorted((folder / "documents").glob("*.parquet")) if len(ids) else ():
@@ -191,7 +202,7 @@ def _examples(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[dict[str,
     return [
         {
             **{name: row[name] for name in ("record", "url", "source", "lang", "rule", "value")},
-            "excerpt": texts.get(row["id"], "")[:EXCERPT_CHARS],
+            "excerpt": (texts.get(row["id"]) or dropped.get(row["record"], ""))[:EXCERPT_CHARS],
         }
         for row in order
     ]

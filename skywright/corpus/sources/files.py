@@ -22,19 +22,20 @@ _PACKED = r"(?:\.(?:gz|zst|lz4|bz2|xz))?$"
 NAMES = {
     "warc": re.compile(r"\.warc(?:\.wet)?" + _PACKED),
     "html": re.compile(r"\.(?:html|htm|xhtml)$"),
-    "jsonl": re.compile(r"\.(?:jsonl|ndjson)" + _PACKED),
+    "jsonl": re.compile(r"\.(?:jsonl|ndjson|json)" + _PACKED),
     "parquet": re.compile(r"\.parquet$"),
     "mediawiki": re.compile(r"\.xml(?:-p\d+p\d+)?" + _PACKED),
     "latex": re.compile(r"\.tex$"),
 }
 """File names that a folder's `kind` takes in. `kind: auto` knows them too, but of XML files only
-those that a wiki's exporter names."""
+those that a wiki's exporter names, and no `.json`, which may hold anything."""
 
 PAGES = ("html", "latex")
 """Kinds of which every file is one record, and the files of a folder are one shard."""
 
 _ENDINGS = ".warc .warc.wet .jsonl .ndjson .xml (all of them plain, .gz, .zst, .lz4, .bz2 or .xz), "
 _ENDINGS += ".parquet .html .htm .xhtml .tex"
+_JSON = re.compile(r"\.json" + _PACKED)
 _WIKI = re.compile(r"pages-(?:articles|meta-current|meta-history|current|full)")
 
 
@@ -42,7 +43,9 @@ def kind_of(path: str) -> str | None:
     """The kind of input that a file name stands for, or None."""
     name = path.rpartition("/")[2].lower()
     kind = next((kind for kind, pattern in NAMES.items() if pattern.search(name)), None)
-    return None if kind == "mediawiki" and not _WIKI.search(name) else kind
+    if (kind == "mediawiki" and not _WIKI.search(name)) or _JSON.search(name):
+        return None
+    return kind
 
 
 def _found(item: InputConfig) -> tuple[str, list[str]]:
@@ -50,16 +53,21 @@ def _found(item: InputConfig) -> tuple[str, list[str]]:
     if item.paths_prefix is not None:
         return storage.listed(item.path, item.paths_prefix)
     base, files = storage.found(item.path, item.source)
+    there = files
     if files != [item.path]:  # of a named file the kind need not be told by its name
         if item.kind == "auto":
             files = [p for p in files if kind_of(p)]
         elif not glob.has_magic(item.path):
             files = [p for p in files if NAMES[item.kind].search(p.rpartition("/")[2].lower())]
     if not files:
-        raise UserError(
-            f"{item.path}: nothing to read there (input {item.source!r}); file names end in "
-            + _ENDINGS
-        )
+        where = f"{item.path}: nothing to read there (input {item.source!r}"
+        if there:
+            name = there[0].rpartition("/")[2]
+            raise UserError(
+                f"{where}, kind {item.kind}), but {len(there)} files of other names, such as "
+                f"{name}; set another `kind`; file names end in {_ENDINGS}"
+            )
+        raise UserError(f"{where}); file names end in {_ENDINGS}")
     return base, files
 
 

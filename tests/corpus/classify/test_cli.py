@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from skywright.cli.classifier import app
+from skywright.corpus.classify.examples import read_examples
+from skywright.errors import UserError
 
 GOOD = "The treaty was signed in the year {n} by the ministers of both kingdoms. "
 BAD = "Click now for the best cheap offer number {n}, buy today and save money! "
@@ -42,3 +46,11 @@ def test_apply_gives_the_scores_of_a_shipped_model(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["apply", "safety", str(data)])
     labels = {"host", "pornography", "gambling", "violence", "advertising"}
     assert set(json.loads(result.output.splitlines()[0])) == labels
+
+
+def test_a_file_that_ends_early_is_named(tmp_path: Path) -> None:
+    packed = gzip.compress(b'{"text": "a", "host": "a.org"}\n' * 100, mtime=0)
+    for name, data in (("cut.jsonl.gz", packed[:-12]), ("latin.jsonl", b'{"text": "caf\xe9"}\n')):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(UserError, match=rf"{name}: cannot be read on after line \d+ .*UTF-8"):
+            read_examples([tmp_path / name], ())

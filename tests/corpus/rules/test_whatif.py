@@ -120,6 +120,23 @@ def test_tags_name_kept_documents_too(built: Path) -> None:
     tags = [row for path in (built / "tags").glob("*") for row in pq.read_table(path).to_pylist()]
     assert {row["rule"] for row in tags} == {"digits"}
     assert waterfall(built)["tags"] == {"digits": len(tags)}
+    samples = rule_samples(built, "digits")
+    assert {row["record"] for row in samples} <= {row["record"] for row in tags}
+    assert samples[0]["excerpt"].startswith(("The garden", "The harbour"))  # a kept one first
+
+
+def test_a_signal_of_another_length_stops_the_build(tmp_path: Path) -> None:
+    (tmp_path / "my_signals.py").write_text("def one(texts):\n    return [1.0]\n")
+    config = CorpusConfig.model_validate(
+        {
+            "inputs": [lines(tmp_path / "web.jsonl", [story("garden", 6), story("sea", 6)], "en")],
+            "signals": {"one": "my_signals:one"},
+            "partitions": 1,
+        }
+    )
+    with pytest.raises(UserError, match="my_signals:one was given 2 texts"):
+        build(config, [], tmp_path / "out", executor="inline", folder=tmp_path)
+    assert not (tmp_path / "out" / "ledger.parquet").exists()
 
 
 def test_whatif_tells_what_a_build_would_keep(built: Path) -> None:
@@ -137,7 +154,7 @@ def test_whatif_tells_what_a_build_would_keep(built: Path) -> None:
 def test_whatif_says_what_it_cannot_answer(built: Path) -> None:
     with pytest.raises(UserError, match="is an edit"):
         whatif(built, {"refinedweb_counter": None})
-    with pytest.raises(UserError, match="no rule in force is called 'gopher_tokens'"):
+    with pytest.raises(UserError, match="called 'gopher_tokens'; did you mean 'gopher_tokens_min'"):
         whatif(built, {"gopher_tokens": 3.0})
     with pytest.raises(UserError, match="write rule=threshold"):
         parse(["gopher_tokens_min"])
@@ -156,6 +173,8 @@ def test_the_waterfall_counts_by_step_source_and_language_and_warns(built: Path)
     (alarm,) = found["alarms"]
     assert (alarm["source"], alarm["kept"], alarm["step"]) == ("junk", 0, "rules")
     assert "'junk' keeps 0 of 25" in alarm_sentence(alarm)
+    assert f"--rule rules/{alarm['rule']}" in alarm_sentence(alarm)
+    assert rule_samples(built, f"rules/{alarm['rule']}")
 
 
 def test_samples_of_a_rule_and_of_an_edit(built: Path) -> None:
@@ -163,5 +182,5 @@ def test_samples_of_a_rule_and_of_an_edit(built: Path) -> None:
     assert rule_samples(built, "rules/shouting")[0]["excerpt"].startswith("The market")
     removed = {row["removed"] for row in rule_samples(built, "refinedweb_counter")}
     assert removed == {"12 likes", "12 likes\n", "14 shares"}
-    with pytest.raises(UserError, match="dropped nothing"):
+    with pytest.raises(UserError, match="cut nothing here"):
         rule_samples(built, "gopher_stop_words_")

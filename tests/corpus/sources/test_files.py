@@ -139,3 +139,12 @@ def test_a_file_without_records_still_gives_a_table() -> None:
     (table,) = tables([])
     assert table.schema == RECORD_SCHEMA
     assert table.num_rows == 0
+
+
+def test_json_lines_may_be_called_json_where_the_recipe_says_so(tmp_path: Path) -> None:
+    (tmp_path / "part.0.json").write_text('{"text": "a"}\n')
+    (tmp_path / "notes.md").write_text("a")
+    said = InputConfig(source="a", path=str(tmp_path), kind="jsonl")
+    assert [shard.key for shard in discover([said])] == ["a/part.0.json"]
+    with pytest.raises(UserError, match=r"2 files of other names, such as notes.md; set another"):
+        discover([InputConfig(source="a", path=str(tmp_path))])
