@@ -33,6 +33,24 @@ def words(rows: np.ndarray) -> list[np.ndarray]:
     return list(padded.view(">u8").astype(np.uint64).T)
 
 
+def numbered(*columns: pa.Array | pa.ChunkedArray) -> list[np.ndarray]:
+    """Fixed-size binary columns as int64 numbers that order as the bytes do; null is -1.
+
+    Equal bytes have one number in all of the columns. It makes sorts by long keys cheap.
+    """
+    whole = pa.chunked_array([c for column in columns for c in _chunks(column)], columns[0].type)
+    encoded = whole.combine_chunks().dictionary_encode()
+    order = np.lexsort(words(fixed_bytes(encoded.dictionary))[::-1])
+    place = np.full(len(order) + 1, -1, np.int64)
+    place[order] = np.arange(len(order))
+    found = place[encoded.indices.fill_null(-1).to_numpy()]
+    return np.split(found, np.cumsum([len(column) for column in columns])[:-1])
+
+
+def _chunks(column: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
+    return column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+
+
 def order_by(*keys: np.ndarray | list[np.ndarray]) -> np.ndarray:
     """Row numbers sorted by the keys, the first one first; ties stay in order."""
     flat = [word for key in keys for word in (key if isinstance(key, list) else [key])]

@@ -154,7 +154,7 @@ def test_ranks_sort_the_better_copy_first() -> None:
         best.rank(0, None, 1, None, i, generation=2**16)
 
 
-def test_a_hot_key_costs_memory_in_proportion_and_two_claims_a_document() -> None:
+def test_a_hot_key_costs_memory_in_proportion_and_two_offers_a_document() -> None:
     # One bucket of 60,000 documents, as a template that all pages of a site share makes it.
     n = 60_000
     draw = np.random.default_rng(3)
@@ -167,7 +167,6 @@ def test_a_hot_key_costs_memory_in_proportion_and_two_claims_a_document() -> Non
             fixed_column(ranks),
             fixed_column(sketches),
             pa.array(np.zeros(n, np.uint32)),
-            pa.array(np.zeros(n, bool)),
         ],
         schema=proposals.BAND_SCHEMA,
     )
@@ -175,11 +174,11 @@ def test_a_hot_key_costs_memory_in_proportion_and_two_claims_a_document() -> Non
     proposals.propose(table.slice(0, 10), params, {})  # compiles
     before = pa.total_allocated_bytes()
     tracemalloc.start()
-    claims = proposals.propose(table, params, {})["claims"]
+    offers = proposals.propose(table, params, {})["offers"]
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     grown = pa.total_allocated_bytes() - before
-    assert n <= claims.num_rows < 2 * n
+    assert n <= offers.num_rows < 2 * n
     # Measured: 101 bytes a row in numpy at the peak, 202 in Arrow for the claims.
     assert peak < 200 * n
     assert grown < 400 * n
