@@ -19,7 +19,14 @@ import pyarrow.parquet as pq
 from skywright.config import Config
 from skywright.corpus import joined
 from skywright.corpus.dedup import rule, shingles
-from skywright.corpus.dedup.columns import fixed_bytes, group_starts, numbered, order_by
+from skywright.corpus.dedup.columns import (
+    fixed_bytes,
+    group_starts,
+    numbered,
+    order_by,
+    read,
+    read_where,
+)
 from skywright.corpus.dedup.proposals import (
     RANK,
     id_words,
@@ -104,9 +111,9 @@ def read_sets(shard: Shard, params: Config) -> Iterator[pa.Table]:
     wanted = pc.unique(asks["rank"])
     yield _WORK_SCHEMA.empty_table()
     for path in earlier:
-        there = pq.read_table(path, columns=["rank"])["rank"]
+        there = read(path, columns=["rank"])["rank"]
         wanted = wanted.filter(pc.invert(pc.is_in(wanted, value_set=there.combine_chunks())))
-        yield _sent(sending, _of(path, sending["rank"]))
+        yield _sent(sending, read_where(path, "rank", sending["rank"].combine_chunks()))
     if not len(wanted):
         return
     with pq.ParquetFile(documents) as file:
@@ -154,19 +161,8 @@ def touched_groups(file: pq.ParquetFile, column: str, wanted: np.ndarray) -> lis
 
 
 def _asks_of(path: str, shard: Shard) -> pa.Table:
-    asks = pq.read_table(path)
+    asks = read(path)
     return asks.filter(pc.equal(asks["shard"], pa.scalar(shard_number(shard.key), pa.uint32())))
-
-
-def _of(path: str, ranks: pa.ChunkedArray) -> pa.Table:
-    """The sets of those documents in a table of sets."""
-    parts = [SET_SCHEMA.empty_table()]
-    if len(ranks):
-        with pq.ParquetFile(path) as file:
-            for group in range(file.num_row_groups):
-                rows = file.read_row_group(group)
-                parts.append(rows.filter(pc.is_in(rows["rank"], value_set=ranks.combine_chunks())))
-    return pa.concat_tables(parts).combine_chunks()
 
 
 def _sent(asks: pa.Table, sets: pa.Table) -> pa.Table:
@@ -226,11 +222,12 @@ def read_pairs(shard: Shard, params: Config) -> Iterator[pa.Table]:
     asked_for, moved, *rounds = joined.paths(shard)
     asks = _asks_of(asked_for, shard)
     pairs = asks.filter(pc.is_valid(asks["better"])).combine_chunks()
-    guests = pq.read_table(moved)
+    guests = read(moved)
     number = pa.scalar(shard_number(shard.key), pa.uint32())
     guests = guests.filter(pc.equal(guests["to"], number))
-    wanted = pa.chunked_array(pairs["rank"].chunks + pairs["better"].chunks, RANK)
-    sets = [SET_SCHEMA.empty_table(), *(_of(path, wanted) for path in rounds)]
+    wanted = pa.chunked_array([*pairs["rank"].chunks, *pairs["better"].chunks], RANK)
+    wanted = wanted.combine_chunks()
+    sets = [SET_SCHEMA.empty_table(), *(read_where(path, "rank", wanted) for path in rounds)]
     sets.append(guests.drop_columns(["to"]))
     whole = pa.concat_tables(sets, promote_options="default").combine_chunks()
     ranks = whole["rank"].combine_chunks()

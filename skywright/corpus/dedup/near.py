@@ -19,6 +19,7 @@ from skywright.corpus.joined import join
 from skywright.engine.runner import Output, Runner
 from skywright.engine.stage import ExchangeStage, Shard
 
+FEW_BYTES = 1 << 20  # of tables of a round: less than that costs more to exchange than to hand out
 MAX_ROUNDS = 24  # a longer chain of copies leaves some of them in; `settled` says so
 
 
@@ -111,7 +112,7 @@ def settle(
         number += 1
         news = work.exchange(f"near_notices_{number}", verdicts.NOTICES, notices)
         noticed = []
-        for bucket, earlier, new in zip(buckets, told, news.shards("notices"), strict=True):
+        for bucket, earlier, new in zip(buckets, told, news, strict=True):
             if new.rows:
                 earlier.append(replace(new, key=bucket.key))
                 noticed += join([bucket], *([shard] for shard in earlier))
@@ -146,23 +147,32 @@ class _Documents:
         self._runner, self._documents, self._stored = runner, documents, stored
         self._partitions = partitions
         self._setting = comparisons.SetParams(ngram=config.ngram)
-        self._judging = verdicts.JudgeParams(jaccard=config.jaccard)
+        self._judging = verdicts.JudgeParams(jaccard=config.jaccard, partitions=partitions)
         self._facts: list[dict[str, list[Shard]]] = [
             {kind: [] for kind in verdicts.KINDS} for _ in range(partitions)
         ]
         self._sets: dict[str, list[Shard]] = {shard.key: [] for shard in documents}
 
-    def exchange(self, name: str, stage: ExchangeStage, shards: Sequence[Shard]) -> Output:
-        """An exchange of the tables that have rows; its output is noted under `name`."""
+    def exchange(self, name: str, stage: ExchangeStage, shards: Sequence[Shard]) -> list[Shard]:
+        """The part of each partition of tables that are passed on; those without rows are left out.
+
+        A few rows are not exchanged: all partitions get them in one table, and readers take theirs.
+        """
+        (table,) = stage.outputs
         full = [shard for shard in shards if shard.rows] or shards[:1]
-        output = self._runner.exchange(stage, full, self._setting, self._partitions)
+        if sum(shard.bytes for shard in full) <= FEW_BYTES:
+            output = self._runner.gather(proposals.small(stage), {table: full}, self._setting)
+            parts = output.shards(table) * self._partitions
+        else:
+            output = self._runner.exchange(stage, full, self._setting, self._partitions)
+            parts = output.shards(table)
         self.outputs[name] = output
-        return output
+        return parts
 
     def judge(self, offers: Sequence[Shard], number: int) -> list[Shard]:
         """Take in the offers of a round and judge the documents that got one; their notices."""
         met = self.exchange(f"near_offers_{number}", proposals.OFFERS, offers)
-        judged = self._judge(verdicts.OFFERS, met.shards("offers"), f"near_choice_{number}")
+        judged = self._judge(verdicts.OFFERS, met, f"near_choice_{number}")
         notices, asks = judged.shards("notices"), judged.shards("asks")
         if any(shard.rows for shard in asks):
             found = self._compare(asks, number)
@@ -172,20 +182,21 @@ class _Documents:
 
     def _judge(self, kind: str, fresh: Sequence[Shard], name: str) -> Output:
         touched = []
-        for shard, known in zip(fresh, self._facts, strict=True):
+        for part, (shard, known) in enumerate(zip(fresh, self._facts, strict=True)):
             if shard.rows or not known[verdicts.VERDICTS]:
                 known[kind].append(shard)
-                touched.append(known)
-        inputs = [verdicts.facts(known, kind) for known in touched]
+                touched.append(part)
+        inputs = [verdicts.facts(self._facts[part], kind, part) for part in touched]
         output = self.outputs[name] = self._runner.map(verdicts.JUDGE, inputs, self._judging)
-        for known, shard in zip(touched, output.shards("verdicts"), strict=True):
-            if shard.rows or not known[verdicts.VERDICTS]:
-                known[verdicts.VERDICTS].append(shard)
+        for part, shard in zip(touched, output.shards("verdicts"), strict=True):
+            verdicts_there = self._facts[part][verdicts.VERDICTS]
+            if shard.rows or not verdicts_there:
+                verdicts_there.append(shard)
         return output
 
     def _compare(self, asks: Sequence[Shard], number: int) -> list[Shard]:
         """The similarities that are asked for, by document."""
-        routed = self.exchange(f"near_asks_{number}", comparisons.ROUTE, asks).shards("asks")
+        routed = self.exchange(f"near_asks_{number}", comparisons.ROUTE, asks)
         asked = self._asked(self._documents, routed)
         sets = self._runner.map(comparisons.SETS, asked, self._setting)
         self.outputs[f"near_sets_{number}"] = sets
@@ -194,7 +205,7 @@ class _Documents:
         moving = sets.shards("moving")
         if stored := self._asked(self._stored, routed):
             moving += self._runner.map(comparisons.STORED, stored, self._setting).shards("moving")
-        moved = self.exchange(f"near_moves_{number}", comparisons.MOVE, moving).shards("moving")
+        moved = self.exchange(f"near_moves_{number}", comparisons.MOVE, moving)
         meeting = []
         for shard in self._documents:
             asks_here, guests = (_part_of(shard, parts) for parts in (routed, moved))
@@ -205,7 +216,7 @@ class _Documents:
         self.outputs[f"near_comparisons_{number}"] = compared
         self.comparisons += compared.rows("found")
         name = f"near_similarities_{number}"
-        return self.exchange(name, comparisons.FOUND, compared.shards("found")).shards("found")
+        return self.exchange(name, comparisons.FOUND, compared.shards("found"))
 
     def _asked(self, holders: Sequence[Shard], routed: Sequence[Shard]) -> list[Shard]:
         """The holders of documents that may be asked for something, with the asks and the sets
@@ -220,7 +231,7 @@ class _Documents:
 
     def dropped(self) -> Output:
         """What goes by the verdicts so far, with its cluster."""
-        last = [verdicts.history(known) for known in self._facts]
+        last = [verdicts.history(known, part) for part, known in enumerate(self._facts)]
         going = self._runner.map(verdicts.GOING, last, self._setting).shards("going")
         params = verdicts.DropParams(
             step="near_duplicates", rule="near_copy", jaccard=self._judging.jaccard

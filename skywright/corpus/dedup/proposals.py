@@ -26,8 +26,10 @@ from skywright.corpus.dedup.columns import (
     group_starts,
     numbered,
     order_by,
+    read,
+    read_where,
 )
-from skywright.engine.stage import ExchangeStage, MapStage, Shard, Tables
+from skywright.engine.stage import ExchangeStage, GatherStage, MapStage, Shard, Tables
 
 RANK = pa.binary(RANK_BYTES)
 
@@ -107,7 +109,7 @@ def ranked_groups(
     its ranked documents, their ranks.
     """
     documents, ranked = joined.paths(shard)[:2]
-    table = pq.read_table(ranked, columns=["record", "rank"])
+    table = read(ranked, columns=["record", "rank"])
     names = table["record"].combine_chunks()
     ranks = table["rank"].combine_chunks().cast(RANK)
     with pq.ParquetFile(documents) as file:
@@ -190,7 +192,7 @@ BUCKETS = ExchangeStage("near_buckets", "2", band_keys, shared_buckets, {"bands"
 
 def read_whole(shard: Shard, params: Config) -> Iterator[pa.Table]:
     """Reader of one table, which may be empty."""
-    yield pq.read_table(shard.path)
+    yield read(shard.path)
 
 
 def propose(table: pa.Table, params: Config, side: Tables) -> Tables:
@@ -212,10 +214,8 @@ def read_noticed(shard: Shard, params: Config) -> Iterator[pa.Table]:
     with `was_gone` before it and `gone` now.
     """
     buckets, *rounds = joined.paths(shard)
-    notices = [pq.read_table(path) for path in rounds]
-    table = pq.read_table(buckets)
-    table = table.filter(pc.is_in(table["key"], value_set=notices[-1]["key"].combine_chunks()))
-    table = table.combine_chunks()
+    notices = [read(path) for path in rounds]
+    table = read_where(buckets, "key", pc.unique(notices[-1]["key"])).combine_chunks()
     places = _places(table)
     gone = np.zeros(table.num_rows, bool)
     was_gone = gone
@@ -299,3 +299,13 @@ def offers_met(table: pa.Table, params: Config, side: Tables) -> Tables:
 
 
 OFFERS = ExchangeStage("near_offers", "1", rank_keys, offers_met, {"offers": OFFER_SCHEMA})
+
+
+def together(tables: Tables, params: Config) -> Tables:
+    """What an exchange would bring to its partitions, in one table for all of them."""
+    return tables
+
+
+def small(stage: ExchangeStage) -> GatherStage:
+    """The stage to run in place of an exchange that only passes rows on, where they are few."""
+    return GatherStage(f"{stage.name}_together", stage.version, together, stage.outputs)

@@ -16,7 +16,6 @@ from typing import cast
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from skywright.config import Config
 from skywright.corpus import joined
@@ -27,6 +26,8 @@ from skywright.corpus.dedup.columns import (
     group_starts,
     numbered,
     order_by,
+    read,
+    read_where,
     words,
 )
 from skywright.corpus.dedup.comparisons import ASK_SCHEMA, FOUND_SCHEMA, asks_of
@@ -66,9 +67,10 @@ OFFERS, FOUND, VERDICTS = KINDS = ("offers", "found", "verdicts")
 
 
 class JudgeParams(Config):
-    """The Jaccard similarity at which a document goes."""
+    """The Jaccard similarity at which a document goes, and the number of partitions."""
 
     jaccard: float
+    partitions: int
 
 
 class DropParams(Config):
@@ -82,23 +84,24 @@ class DropParams(Config):
 # ---------------------------------------------------------------- judgement
 
 
-def facts(known: Mapping[str, Sequence[Shard]], newest: str) -> Shard:
+def facts(known: Mapping[str, Sequence[Shard]], newest: str, part: int) -> Shard:
     """All that is known of a partition's documents as one shard: its tables of offers, of found
     similarities and of verdicts, each kind in the order of time. The last one of the kind `newest`
     names the documents to judge.
     """
     shards = [shard for kind in KINDS for shard in known[kind]]
-    meta = {kind: str(len(known[kind])) for kind in KINDS} | {"newest": newest}
-    return _joined(shards, meta)
+    meta = {kind: str(len(known[kind])) for kind in KINDS}
+    return _joined(shards, part, meta | {"newest": newest, "part": str(part)})
 
 
-def history(known: Mapping[str, Sequence[Shard]]) -> Shard:
+def history(known: Mapping[str, Sequence[Shard]], part: int) -> Shard:
     """The verdicts on a partition's documents as one shard, in the order of time."""
-    return _joined(known[VERDICTS], {})
+    return _joined(known[VERDICTS], part, {})
 
 
-def _joined(shards: Sequence[Shard], meta: Mapping[str, str]) -> Shard:
-    return joined.join(*([replace(shard, key=shards[0].key)] for shard in shards), meta=meta)[0]
+def _joined(shards: Sequence[Shard], part: int, meta: Mapping[str, str]) -> Shard:
+    key = f"near-{part}"
+    return joined.join(*([replace(shard, key=key)] for shard in shards), meta=meta)[0]
 
 
 def read_facts(shard: Shard, params: Config) -> Iterator[pa.Table]:
@@ -108,13 +111,15 @@ def read_facts(shard: Shard, params: Config) -> Iterator[pa.Table]:
     paths = iter(joined.paths(shard))
     kinds = {kind: list(islice(paths, int(shard.meta[kind]))) for kind in KINDS}
     newest = kinds[shard.meta["newest"]][-1]
-    judged = pq.read_table(newest, columns=["rank"])["rank"].combine_chunks()
+    judged = read(newest, ["rank"])["rank"].combine_chunks()
+    parts = np.uint64(cast(JudgeParams, params).partitions)
+    ours = id_words(fixed_bytes(judged)) % parts == np.uint64(shard.meta["part"])
+    judged = judged.filter(pa.array(ours))
     tables = [FACT_SCHEMA.empty_table()]
     for group in kinds.values():
         for time, path in enumerate(group):
-            rows = pq.read_table(path)
-            if time or path != newest:
-                rows = rows.filter(pc.is_in(rows["rank"], value_set=judged))
+            whole = path == newest and ours.all()
+            rows = read(path) if whole else read_where(path, "rank", judged)
             tables.append(rows.append_column("time", pa.array(np.full(len(rows), time))))
     yield pa.concat_tables(tables, promote_options="default").combine_chunks()
 
@@ -178,8 +183,8 @@ def _two_nearest(
     rows = rows[order_by(rank[rows], mismatches[rows], better[rows])]
     rows = rows[group_starts(rank[rows], better[rows])[:-1]]
     firsts = group_starts(rank[rows])
-    place = np.arange(len(rows)) - np.repeat(firsts[:-1], np.diff(firsts))
-    return rows[place < 2]
+    nearer = np.arange(len(rows)) - np.repeat(firsts[:-1], np.diff(firsts))
+    return rows[nearer < 2]
 
 
 def _look_up(
@@ -223,7 +228,7 @@ NOTICES = ExchangeStage("near_notices", "1", band_keys, notices_met, {"notices":
 def read_verdicts(shard: Shard, params: Config) -> Iterator[pa.Table]:
     """Reader of all verdicts of a partition, with `time`."""
     for time, path in enumerate(joined.paths(shard)):
-        rows = pq.read_table(path)
+        rows = read(path)
         yield rows.append_column("time", pa.array(np.full(len(rows), time)))
 
 
