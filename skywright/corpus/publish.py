@@ -254,7 +254,7 @@ def _duplicates(done: Mapping[str, Output]) -> dict[str, Any]:
         "exact_copies": done["exact_duplicates"].rows("dropped"),
         "near_copies": removed.num_rows,
         "comparisons": sum(
-            output.rows("claims") for name, output in done.items() if "near_comparisons" in name
+            output.rows("found") for name, output in done.items() if "near_comparisons" in name
         ),
         "largest_cluster": int(pc.max(removed["cluster_size"]).as_py() or 1),
         "min_similarity": float(pc.min(removed["similarity"]).as_py() or 0.0),
