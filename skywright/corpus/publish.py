@@ -198,8 +198,9 @@ def _seconds_by_source(done: Mapping[str, Output]) -> dict[str, float]:
             if task.kind == "map":
                 key = next(shard.key for group in task.inputs.values() for shard in group)
                 source, slash, _ = key.partition("/")
-                seconds[source] += record["seconds"] if slash else 0.0  # or it is a partition's
-    return {source: round(seconds[source], 3) for source in sorted(seconds) if seconds[source]}
+                if slash:  # otherwise it is a partition's
+                    seconds[source] += record["seconds"]
+    return {source: round(seconds[source], 3) for source in sorted(seconds)}
 
 
 def _edits(table: pa.Table) -> dict[str, dict[str, int]]:

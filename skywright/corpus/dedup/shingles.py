@@ -145,7 +145,7 @@ def _lists(
 ) -> pa.LargeListArray:
     if width < 1:
         raise ValueError(f"width must be at least 1, got {width}")
-    values = [np.zeros(0, kind)]
+    values: list[np.ndarray] = [np.zeros(0, kind)]
     lengths = [np.zeros(1, np.int64)]
     for hashes, token_offsets in kernels.token_hashes(texts):
         found, offsets = chunk(hashes, token_offsets, width)
