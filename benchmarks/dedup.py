@@ -1,25 +1,28 @@
 """Near copies: speed on one core, and what is found among planted ones; beside peers.
 
-    python -m benchmarks.dedup [--rounds 5] [--out benchmarks/results/dedup.json]
+    python -m benchmarks.dedup [--rounds 5] [--documents N] [--out benchmarks/results/dedup.json]
 
 Speed: documents of `dedup_sets` (the example crawl with planted copies), English and Chinese
-together, 170 MB, in fresh processes on one core, compiled kernels cached; medians of the rounds,
-in which the contenders take turns. `minhash_mb_s` is text to signatures in memory; `dedup_mb_s` is
-all of it, from a Parquet file of documents to the list of what goes, verification included.
-`minhash_ratio` is dedup_mb_s over datatrove's speed at the same work (its four MinHash steps) on
-a part of the same documents, in the same round.
+together, 170 MB in 4 files, in fresh processes on one core, compiled kernels cached; medians of the
+rounds, in which the contenders take turns. `minhash_mb_s` is text to signatures in memory;
+`dedup_mb_s` is all of it, from Parquet files of documents to the list of what goes, verification
+included. `minhash_ratio` is dedup_mb_s over datatrove's speed at the same work (its four MinHash
+steps) on a part of the same documents (500 of each language), in the same round.
 
 Quality: precision over removals and recall over documents with a kept neighbour of .85 and more,
 against exact similarities between all documents, on the English set, the Chinese set and
 ../shared/data/dedup where it is there; the smallest over the first two is reported. datatrove
-(14 x 8, FineWeb's) and text-dedup (threshold .8, 5-grams) decide on the same documents.
-Ends with one line of JSON. About 12 minutes with 5 rounds.
+(14 x 8, FineWeb's) and text-dedup (threshold .8, 5-grams) decide on the first 1,000 documents of
+each set, and we on the same. A peer that cannot run here is said to be unavailable.
+Ends with one line of JSON. `--documents 200` takes that many of each language for everything: a
+trial of a minute or two.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
+import hashlib
 import json
 import os
 import statistics
@@ -49,7 +52,9 @@ PEERS = {
     "text_dedup": ("text_dedup", "text_dedup_minhash.py", {"en": "en", "zh": "zh"}),
 }
 SPEED_SEEDS = 6  # the crawl's paragraphs drawn into documents so many times: 170 MB
-PEER_DOCUMENTS = 1000  # of each language, for a peer's speed: it takes minutes for more
+FILES_OF_SPEED = 4
+PEER_DOCUMENTS = 500  # of each language, for a peer's speed: a round takes it some 20 s
+PEER_JUDGED = 1000  # of each set, for a peer's quality
 MIN_PARAGRAPH_CHARS = 60
 
 
@@ -67,12 +72,21 @@ def paragraphs() -> Texts:
     }
 
 
-def write_documents(texts: Sequence[str], path: Path) -> None:
-    """Documents as a corpus has them; the id is the number, so the first of equals is better."""
-    ids = [number.to_bytes(16, "big") for number in range(len(texts))]
+def identity(number: int) -> bytes:
+    """An id as a corpus has it, spread evenly; its second half is the number."""
+    spread = hashlib.blake2b(number.to_bytes(8, "big"), digest_size=8).digest()
+    return spread + number.to_bytes(8, "big")
+
+
+def write_documents(texts: Sequence[str], folder: Path, files: int = 1) -> None:
+    """Documents as a corpus has them, in so many files."""
+    ids = [identity(number) for number in range(len(texts))]
     table = pa.table({"id": pa.array(ids, pa.binary(16)), "text": pa.array(texts, pa.string())})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path, compression="zstd", row_group_size=8192)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = -(-len(texts) // files)
+    for number in range(files):
+        part = table.slice(number * rows, rows)
+        pq.write_table(part, folder / f"{number}.parquet", compression="zstd", row_group_size=8192)
 
 
 # ---------------------------------------------------------------- parts, each in its own process
@@ -82,7 +96,7 @@ def minhash(folder: Path) -> dict[str, Any]:
     """Seconds from text in memory to signatures."""
     from skywright.corpus.dedup.minhash import signatures
 
-    texts = pq.read_table(folder / "all" / "documents" / "a.parquet")["text"].combine_chunks()
+    texts = pq.read_table(folder / "all" / "documents")["text"].combine_chunks()
     signatures(texts.slice(0, 8))
     started = time.perf_counter()
     signatures(texts)
@@ -106,7 +120,7 @@ def dedup(folder: Path, name: str = "all") -> dict[str, Any]:
         dropped = found.outputs["near_duplicates"].read("dropped")
         seconds = time.perf_counter() - started
         steps = {name: round(output.seconds, 2) for name, output in found.outputs.items()}
-    gone = {int.from_bytes(i, "big") for i in dropped["id"].to_pylist()}
+    gone = {int.from_bytes(i[8:], "big") for i in dropped["id"].to_pylist()}
     count = sum(pq.read_metadata(shard.path).num_rows for shard in shards)
     return {
         "seconds": seconds,
@@ -151,44 +165,51 @@ def _json_lines(texts: Sequence[str], path: Path) -> Path:
     return path
 
 
-def quality(folder: Path, sets: Texts) -> dict[str, Any]:
-    """Precision and recall of every contender on every set."""
+def quality(folder: Path, sets: Texts, peer_documents: int) -> dict[str, Any]:
+    """Precision and recall of ours on every set, and of all contenders on the first documents."""
     result: dict[str, Any] = {}
     for name, texts in sets.items():
-        true = Similarities(texts)
-        write_documents(texts, folder / name / "documents" / "a.parquet")
-        ours = fresh("dedup", str(folder), name)
-        # Ours takes the longer of two copies for the better one, then the smaller id.
-        by_length = sorted(range(len(texts)), key=lambda i: (-len(texts[i]), i))
-        place = {d: p for p, d in enumerate(by_length)}
-        order = [place[i] for i in range(len(texts))]
-        rows: dict[str, Any] = {"documents": len(texts)}
-        rows["skywright"] = true.judge(set(ours["kept"]), order) | {"rounds": ours["rounds"]}
-        lines = _json_lines(texts, folder / f"{name}-lines" / "documents.jsonl")
+        part = texts[:peer_documents]
+        rows = {"documents": len(texts), "skywright": ours(folder, name, texts)}
+        beside: dict[str, Any] = {"documents": len(part)}
+        beside["skywright"] = ours(folder, f"{name}-part", part)
+        true = Similarities(part)
+        lines = _json_lines(part, folder / f"{name}-lines" / "documents.jsonl")
         for other in PEERS:
             try:
                 kept = peer(other, lines, "zh" if name == "zh" else "en")["kept"]
+                beside[other] = true.judge(set(kept), range(len(part)))
             except Unavailable as error:
-                rows[other] = f"unavailable: {error}"
-                continue
-            rows[other] = true.judge(set(kept), range(len(texts)))
-        result[name] = rows
+                beside[other] = f"unavailable: {error}"
+        result[name] = rows | {"beside_peers": beside}
     return result
+
+
+def ours(folder: Path, name: str, texts: Sequence[str]) -> dict[str, Any]:
+    """Precision and recall of ours."""
+    write_documents(texts, folder / name / "documents")
+    found = fresh("dedup", str(folder), name)
+    # Ours takes the longer of two copies for the better one, then the smaller id.
+    best_first = sorted(range(len(texts)), key=lambda i: (-len(texts[i]), identity(i)))
+    place = {document: at for at, document in enumerate(best_first)}
+    order = [place[i] for i in range(len(texts))]
+    judged = Similarities(texts).judge(set(found["kept"]), order)
+    return judged | {"rounds": found["rounds"], "comparisons": found["comparisons"]}
 
 
 def _size_mb(texts: Sequence[str]) -> float:
     return sum(len(text.encode()) for text in texts) / 1e6
 
 
-def speed(folder: Path, sets: Texts, rounds: int) -> dict[str, Any]:
+def speed(folder: Path, sets: Texts, rounds: int, limit: int | None) -> dict[str, Any]:
     """MB/s of ours and of datatrove, in turns."""
     everything = [
         text
-        for seed in range(1, SPEED_SEEDS + 1)
+        for seed in range(1, (1 if limit else SPEED_SEEDS) + 1)
         for group in planted(paragraphs(), seed).values()
-        for text in group
+        for text in group[:limit]
     ]
-    write_documents(everything, folder / "all" / "documents" / "a.parquet")
+    write_documents(everything, folder / "all" / "documents", FILES_OF_SPEED)
     size_mb = _size_mb(everything)
     parts = {lang: sets[lang][:PEER_DOCUMENTS] for lang in FILES}
     lines = {lang: _json_lines(parts[lang], folder / f"part-{lang}" / "d.jsonl") for lang in FILES}
@@ -224,17 +245,17 @@ def _median(values: Sequence[float]) -> float:
     return float(f"{statistics.median(values):.3g}")
 
 
-def measure(rounds: int) -> dict[str, Any]:
-    """Quality and speed."""
-    sets = planted(paragraphs())
+def measure(rounds: int, limit: int | None) -> dict[str, Any]:
+    """Quality and speed; with `limit` of so many documents of each language."""
+    sets = {lang: texts[:limit] for lang, texts in planted(paragraphs()).items()}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_documents(sets["en"][:64], folder / "warm" / "documents" / "a.parquet")
-        found = {"speed": speed(folder, sets, rounds)}
+        write_documents(sets["en"][:64], folder / "warm" / "documents")
+        found = {"speed": speed(folder, sets, rounds, limit)}
         if NEWS.is_file():
             with gzip.open(NEWS, "rt", encoding="utf-8") as stream:
-                sets["news"] = [json.loads(line)["text"] for line in stream]
-        return found | {"quality": quality(folder, sets)}
+                sets["news"] = [json.loads(line)["text"] for line in stream][:limit]
+        return found | {"quality": quality(folder, sets, PEER_JUDGED)}
 
 
 PARTS = {"minhash": minhash, "dedup": dedup}
@@ -244,6 +265,7 @@ def main() -> None:
     """Measure, print a table, end with one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--documents", type=int, help="of each language: a trial")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--part", choices=sorted(PARTS), help=argparse.SUPPRESS)
     parser.add_argument("arguments", nargs="*", help=argparse.SUPPRESS)
@@ -252,18 +274,24 @@ def main() -> None:
         print(json.dumps(PARTS[given.part](Path(given.arguments[0]), *given.arguments[1:])))
         return
     others = OthersShare()
-    found = measure(given.rounds)
+    found = measure(given.rounds, given.documents)
     quick = found["speed"]
-    ours = [found["quality"][lang]["skywright"] for lang in FILES]
+    judged = [found["quality"][lang]["skywright"] for lang in FILES]
     line = {
         **{name: quick[name] for name in ("minhash_mb_s", "dedup_mb_s", "minhash_ratio")},
-        "precision": round(min(row["precision"] for row in ours), 4),
-        "recall": round(min(row["recall"] for row in ours), 4),
+        "precision": round(min(row["precision"] for row in judged), 4),
+        "recall": round(min(row["recall"] for row in judged), 4),
     }
     for name, rows in found["quality"].items():
-        for contender, row in rows.items():
-            print(f"{name:5} {contender:11} {json.dumps(row)}")
+        print(
+            f"{name:5} all {rows['documents']:6} {'skywright':11} {json.dumps(rows['skywright'])}"
+        )
+        beside = rows["beside_peers"]
+        for contender in ("skywright", *PEERS):
+            told = f"{contender:11} {json.dumps(beside[contender])}"
+            print(f"{name:5} part {beside['documents']:5} {told}")
     print(json.dumps(quick))
+    print(f"bytes shuffled: {quick['shuffled_bytes'] / 1e6:.1f} MB of {quick['megabytes']:.1f} MB")
     if given.out:
         record = {**line, **found, "cpu_share_of_others": others.share()}
         given.out.write_text(json.dumps(record, indent=1) + "\n")

@@ -197,7 +197,9 @@ def _seconds_by_source(done: Mapping[str, Output]) -> dict[str, float]:
         for task, record in zip(output.tasks, output.records, strict=True):
             if task.kind == "map":
                 key = next(shard.key for group in task.inputs.values() for shard in group)
-                seconds[key.partition("/")[0]] += record["seconds"]
+                source, slash, _ = key.partition("/")
+                if slash:  # otherwise it is a partition's
+                    seconds[source] += record["seconds"]
     return {source: round(seconds[source], 3) for source in sorted(seconds)}
 
 
@@ -253,7 +255,7 @@ def _duplicates(done: Mapping[str, Output]) -> dict[str, Any]:
         "exact_copies": done["exact_duplicates"].rows("dropped"),
         "near_copies": removed.num_rows,
         "comparisons": sum(
-            output.rows("claims") for name, output in done.items() if "near_comparisons" in name
+            output.rows("found") for name, output in done.items() if "near_comparisons" in name
         ),
         "largest_cluster": int(pc.max(removed["cluster_size"]).as_py() or 1),
         "min_similarity": float(pc.min(removed["similarity"]).as_py() or 0.0),

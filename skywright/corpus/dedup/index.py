@@ -30,6 +30,7 @@ from skywright.corpus.dedup import minhash, shingles
 from skywright.corpus.dedup.against import Counts, document_shards, publish, ranked_shards
 from skywright.corpus.dedup.best import ID_AT
 from skywright.corpus.dedup.columns import fixed_bytes, fixed_column
+from skywright.corpus.dedup.comparisons import touched_groups
 from skywright.corpus.dedup.near import NearCopies, Standing, settle, signature_params
 from skywright.corpus.dedup.proposals import (
     BAND_SCHEMA,
@@ -42,7 +43,6 @@ from skywright.corpus.dedup.proposals import (
     shard_number,
     shared_buckets,
 )
-from skywright.corpus.dedup.verdicts import touched_groups
 from skywright.engine.files import atomic_folder, read_json, stable_hash, write_json
 from skywright.engine.progress import Progress, silent
 from skywright.engine.runner import ExecutorName, Runner
@@ -96,7 +96,7 @@ def read_buckets(shard: Shard, params: Config) -> Iterator[pa.Table]:
     for path in old:
         with pq.ParquetFile(path) as file:
             for group in touched_groups(file, "key", keys):
-                rows = file.read_row_group(group)
+                rows = file.read_row_group(group, columns=BAND_SCHEMA.names)
                 read += rows.num_rows
                 parts.append(rows.filter(pc.is_in(rows["key"], value_set=wanted)))
     whole = pa.concat_tables(parts)

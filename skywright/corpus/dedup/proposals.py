@@ -1,8 +1,8 @@
-"""Near copies over shards, first half: from texts to pairs worth an exact comparison.
+"""Near copies over shards, first part: from texts to pairs that may be alike.
 
-signatures (map) -> buckets of two and more (exchange by band) -> the nearest kept documents in
-each bucket (exchange by band) -> the two nearest of each document (exchange by document). The
-rule is told in `rule.py`; what the tables hold stands with their schemas.
+signatures (map) -> buckets of two and more (exchange by band) -> the nearest kept documents before
+each, bucket by bucket (map). The rule is told in `rule.py`; what the tables hold stands with their
+schemas.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from skywright.corpus.dedup.columns import (
     fixed_bytes,
     fixed_column,
     group_starts,
+    numbered,
     order_by,
-    words,
+    read,
+    read_where,
 )
-from skywright.engine.stage import ExchangeStage, MapStage, Shard, Tables
+from skywright.engine.stage import ExchangeStage, GatherStage, MapStage, Shard, Tables
 
 RANK = pa.binary(RANK_BYTES)
 
@@ -37,12 +39,14 @@ BAND_SCHEMA = pa.schema(
         ("rank", RANK),
         ("sketch", pa.binary(minhash.SKETCH_BITS // 8)),
         ("shard", pa.uint32()),
-        ("gone", pa.bool_()),
     ]
 )
-"""A document in a bucket. `gone` marks a notice: that document is not kept, as far as is known."""
+"""A document in a bucket."""
 
-CLAIM_SCHEMA = pa.schema(
+NOTICE_SCHEMA = pa.schema([("key", pa.uint64()), ("rank", RANK), ("gone", pa.bool_())])
+"""News for a bucket: that document is not kept any more, as far as is known, or is again."""
+
+OFFER_SCHEMA = pa.schema(
     [
         ("rank", RANK),
         ("shard", pa.uint32()),
@@ -50,26 +54,11 @@ CLAIM_SCHEMA = pa.schema(
         ("better", RANK),
         ("better_shard", pa.uint32()),
         ("mismatches", pa.uint8()),
-        ("similarity", pa.float64()),
-        ("record", pa.string()),
     ]
 )
-"""What is known of a document: a bucket that it stands in (`key`), a better document that may be
-like it (`better`, `mismatches` of sketch bits), or how like it is (`similarity`)."""
-
-ASK_SCHEMA = pa.schema(
-    [
-        ("shard", pa.uint32()),
-        ("rank", RANK),
-        ("better", RANK),
-        ("meet", pa.uint64()),
-    ]
-)
-"""Send the shingles of `rank`, which lies in `shard`, to `meet`: to be compared with those of
-`better`, or (null) for others to be compared with."""
-
-MEETING_PLACES = 16  # of a document that many ask for: no partition gets more than a share of them
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+"""What a bucket (`key`) says of a document: one or two better ones that may be like it, and in how
+many bits their sketches differ; one row without a better one where there is none. Later rows of the
+same document and bucket take the place of earlier ones."""
 
 
 class SignatureParams(Config):
@@ -120,7 +109,7 @@ def ranked_groups(
     its ranked documents, their ranks.
     """
     documents, ranked = joined.paths(shard)[:2]
-    table = pq.read_table(ranked, columns=["record", "rank"])
+    table = read(ranked, columns=["record", "rank"])
     names = table["record"].combine_chunks()
     ranks = table["rank"].combine_chunks().cast(RANK)
     with pq.ParquetFile(documents) as file:
@@ -144,8 +133,9 @@ def read_group(
     if "record" in file.schema_arrow.names:
         return file.read_row_group(group, columns=["record", *columns])
     rows = file.read_row_group(group, columns=list(columns) or ["id"])
-    names = [f"{key}:{begin + row}" for row in range(rows.num_rows)]
-    return rows.select(columns).add_column(0, "record", pa.array(names, pa.string()))
+    numbers = pa.array(np.arange(begin, begin + rows.num_rows)).cast(pa.string())
+    names = pc.binary_join_element_wise(pa.scalar(key), numbers, ":")
+    return rows.select(columns).add_column(0, "record", names)
 
 
 def bands_of(batch: pa.Table, params: Config, side: Tables) -> Tables:
@@ -167,7 +157,6 @@ def bands_of(batch: pa.Table, params: Config, side: Tables) -> Tables:
                 fixed_column(fixed_bytes(batch["rank"])[row]),
                 fixed_column(sketches[row]),
                 batch["shard"].combine_chunks().take(pa.array(row)),
-                pa.repeat(pa.scalar(False), len(row)),
             ],
             schema=BAND_SCHEMA,
         )
@@ -175,7 +164,7 @@ def bands_of(batch: pa.Table, params: Config, side: Tables) -> Tables:
 
 
 MINHASH = MapStage(
-    "minhash", f"2 {minhash.VERSION}", bands_of, {"bands": BAND_SCHEMA}, read_ranked,
+    "minhash", f"3 {minhash.VERSION}", bands_of, {"bands": BAND_SCHEMA}, read_ranked,
     batch_rows=1024,
 )  # fmt: skip
 
@@ -196,53 +185,102 @@ def shared_buckets(table: pa.Table, params: Config, side: Tables) -> Tables:
     return {"bands": table.filter(pa.array(shared))}
 
 
-BUCKETS = ExchangeStage("near_buckets", "1", band_keys, shared_buckets, {"bands": BAND_SCHEMA})
+BUCKETS = ExchangeStage("near_buckets", "2", band_keys, shared_buckets, {"bands": BAND_SCHEMA})
+
+# ---------------------------------------------------------------- proposals
+
+
+def read_whole(shard: Shard, params: Config) -> Iterator[pa.Table]:
+    """Reader of one table, which may be empty."""
+    yield read(shard.path)
 
 
 def propose(table: pa.Table, params: Config, side: Tables) -> Tables:
-    """For every document of a bucket the two nearest documents before it that are kept."""
+    """For every document of a bucket the two nearest documents before it, all being kept."""
     params = cast(ProposalParams, params)
-    gone = table["gone"].combine_chunks().to_numpy(zero_copy_only=False)
-    order = order_by(table["key"].to_numpy(), words(fixed_bytes(table["rank"])), gone)
-    # A document's notice, if there is one, stands right behind it.
-    gone = gone[order]
-    noticed = np.concatenate([gone[1:], [False]])[~gone]
-    table = table.take(pa.array(order[~gone]))
+    table = table.take(pa.array(order_by(table["key"].to_numpy(), *numbered(table["rank"]))))
+    asked = _asked(table, params)
+    gone = np.zeros(table.num_rows, bool)
+    return {"offers": _offers(table, np.flatnonzero(asked), *_nearest(table, gone, params))}
+
+
+PROPOSE = MapStage(
+    "near_proposals", "2", propose, {"offers": OFFER_SCHEMA}, read_whole, rowwise=False
+)
+
+
+def read_noticed(shard: Shard, params: Config) -> Iterator[pa.Table]:
+    """Reader of (buckets, notices of each round): the buckets of which the last round has news,
+    with `was_gone` before it and `gone` now.
+    """
+    buckets, *rounds = joined.paths(shard)
+    notices = [read(path) for path in rounds]
+    table = read_where(buckets, "key", pc.unique(notices[-1]["key"])).combine_chunks()
+    places = _places(table)
+    gone = np.zeros(table.num_rows, bool)
+    was_gone = gone
+    for notice in notices:
+        was_gone = gone.copy()
+        at = pc.index_in(_places(notice), value_set=places)
+        news = notice["gone"].combine_chunks().filter(pc.is_valid(at))
+        gone[at.drop_null().to_numpy()] = news.to_numpy(zero_copy_only=False)
+    yield table.append_column("was_gone", pa.array(was_gone)).append_column("gone", pa.array(gone))
+
+
+def _places(table: pa.Table) -> pa.FixedSizeBinaryArray:
+    keys = table["key"].to_numpy().view(np.uint8).reshape(-1, 8)
+    return fixed_column(np.concatenate([keys, fixed_bytes(table["rank"])], axis=1))
+
+
+def propose_again(table: pa.Table, params: Config, side: Tables) -> Tables:
+    """What `propose` says with the documents that stay now, where that has changed."""
+    params = cast(ProposalParams, params)
+    table = table.take(pa.array(order_by(table["key"].to_numpy(), *numbered(table["rank"]))))
+    was_gone, gone = (table[name].to_numpy() for name in ("was_gone", "gone"))
+    before, _ = _nearest(table, was_gone, params)
+    found, apart = _nearest(table, gone, params)
+    changed = _asked(table, params) & (before != found).any(axis=1)
+    return {"offers": _offers(table, np.flatnonzero(changed), found, apart)}
+
+
+PROPOSE_AGAIN = MapStage(
+    "near_proposals_again", "1", propose_again, {"offers": OFFER_SCHEMA}, read_noticed,
+    rowwise=False,
+)  # fmt: skip
+
+
+def _asked(table: pa.Table, params: ProposalParams) -> np.ndarray:
+    return best.generations(fixed_bytes(table["rank"])) >= params.generation
+
+
+def _nearest(
+    table: pa.Table, gone: np.ndarray, params: ProposalParams
+) -> tuple[np.ndarray, np.ndarray]:
+    asked = _asked(table, params)
+    alive = ~gone if params.within else ~asked
     sketch = fixed_bytes(table["sketch"]).copy().view(np.uint64).reshape(-1, 2)
     starts = group_starts(table["key"].to_numpy())
-    asked = best.generations(fixed_bytes(table["rank"])) >= params.generation
-    alive = ~noticed if params.within else ~asked
-    found, apart = rule.nearest(starts, alive, asked, sketch, params.neighbours, params.mismatches)
-    rows = np.flatnonzero(asked)
-    first = _claims(table, rows, found[rows, 0], apart[rows, 0])
-    second = np.flatnonzero(found[:, 1] >= 0)
-    more = _claims(table, second, found[second, 1], apart[second, 1])
-    more = more.set_column(2, "key", pa.nulls(len(second), pa.uint64()))
-    return {"claims": pa.concat_tables([first, more])}
+    return rule.nearest(starts, alive, asked, sketch, params.neighbours, params.mismatches)
 
 
-def _claims(table: pa.Table, rows: np.ndarray, better: np.ndarray, apart: np.ndarray) -> pa.Table:
+def _offers(table: pa.Table, rows: np.ndarray, found: np.ndarray, apart: np.ndarray) -> pa.Table:
+    second = rows[found[rows, 1] >= 0]
+    better = np.concatenate([found[rows, 0], found[second, 1]])
+    bits = np.concatenate([apart[rows, 0], apart[second, 1]])
+    whose = pa.array(np.concatenate([rows, second]))
     nothing = better < 0
-    whose, better = pa.array(rows), pa.array(better, mask=nothing)
+    which = pa.array(better, mask=nothing)
     ranks, shards = table["rank"].combine_chunks(), table["shard"].combine_chunks()
+    keys = table["key"].combine_chunks()
+    mismatches = pa.array(np.where(nothing, 0, bits), pa.uint8(), mask=nothing)
     return pa.table(
-        [
-            ranks.take(whose),
-            shards.take(whose),
-            table["key"].combine_chunks().take(whose),
-            ranks.take(better),
-            shards.take(better),
-            pa.array(np.where(nothing, 0, apart), pa.uint8(), mask=nothing),
-            pa.nulls(len(rows), pa.float64()),
-            pa.nulls(len(rows), pa.string()),
-        ],
-        schema=CLAIM_SCHEMA,
-    )
+        [ranks.take(whose), shards.take(whose), keys.take(whose),
+         ranks.take(which), shards.take(which), mismatches],
+        schema=OFFER_SCHEMA,
+    )  # fmt: skip
 
 
-PROPOSE = ExchangeStage("near_proposals", "1", band_keys, propose, {"claims": CLAIM_SCHEMA})
-
-# ---------------------------------------------------------------- the two nearest
+# ---------------------------------------------------------------- by document
 
 
 def rank_keys(table: pa.Table, params: Config) -> np.ndarray:
@@ -255,72 +293,19 @@ def id_words(ranks: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(ranks[:, ID_AT : ID_AT + 8]).view(np.uint64).ravel()
 
 
-def choose(table: pa.Table, params: Config, side: Tables) -> Tables:
-    """The two nearest of each document: known from an earlier round, or asked for now."""
-    offered = pc.and_(pc.is_valid(table["better"]), pc.is_null(table["similarity"]))
-    known = table.filter(pc.is_valid(table["similarity"]))
-    chosen = _two_nearest(table.filter(offered))
-    buckets = table.filter(pc.is_valid(table["key"]))
-    buckets = buckets.filter(pc.is_in(buckets["rank"], value_set=chosen["rank"].combine_chunks()))
-    for name in ("better", "better_shard", "mismatches"):
-        at = CLAIM_SCHEMA.get_field_index(name)
-        buckets = buckets.set_column(at, name, pa.nulls(len(buckets), CLAIM_SCHEMA.field(at).type))
-    at = pc.index_in(_pairs(chosen), value_set=_pairs(known))
-    for name in ("similarity", "record"):
-        column = known[name].combine_chunks().take(at)
-        chosen = chosen.set_column(CLAIM_SCHEMA.get_field_index(name), name, column)
-    return {
-        "claims": pa.concat_tables([buckets, chosen]),
-        "asks": _asks(chosen.filter(pc.is_null(chosen["similarity"]))),
-    }
+def offers_met(table: pa.Table, params: Config, side: Tables) -> Tables:
+    """The offers, unchanged: all of a document are now together."""
+    return {"offers": table}
 
 
-def _two_nearest(offers: pa.Table) -> pa.Table:
-    ranks = words(fixed_bytes(offers["rank"]))
-    better = words(fixed_bytes(offers["better"]))
-    apart = offers["mismatches"].to_numpy()
-    order = order_by(ranks, apart, better)
-    starts = group_starts(*([word[order] for word in part] for part in (ranks, better)))[:-1]
-    order = order[starts]  # a pair that shares several buckets counts once
-    firsts = group_starts([word[order] for word in ranks])
-    place = np.arange(len(order)) - np.repeat(firsts[:-1], np.diff(firsts))
-    return offers.take(pa.array(order[place < 2]))
+OFFERS = ExchangeStage("near_offers", "1", rank_keys, offers_met, {"offers": OFFER_SCHEMA})
 
 
-def _pairs(claims: pa.Table) -> pa.FixedSizeBinaryArray:
-    return fixed_column(
-        np.concatenate([fixed_bytes(claims[name]) for name in ("rank", "better")], axis=1)
-    )
+def together(tables: Tables, params: Config) -> Tables:
+    """What an exchange would bring to its partitions, in one table for all of them."""
+    return tables
 
 
-def _asks(pairs: pa.Table) -> pa.Table:
-    """Both documents of each pair send their shingles to one place."""
-    worse, better = fixed_bytes(pairs["rank"]), fixed_bytes(pairs["better"])
-    lane = id_words(worse) % np.uint64(MEETING_PLACES)
-    meet = (id_words(better) + lane) * _GOLDEN
-    order = order_by(meet, words(better))
-    firsts = pa.array(
-        order[group_starts(meet[order], [word[order] for word in words(better)])[:-1]]
-    )
-    return pa.concat_tables(
-        [
-            pa.table(
-                [pairs["shard"], pairs["rank"], pairs["better"], pa.array(meet)],
-                schema=ASK_SCHEMA,
-            ),
-            pa.table(
-                [
-                    pairs["better_shard"].take(firsts),
-                    pairs["better"].take(firsts),
-                    pa.nulls(len(firsts), RANK),
-                    pa.array(meet).take(firsts),
-                ],
-                schema=ASK_SCHEMA,
-            ),
-        ]
-    )
-
-
-CHOOSE = ExchangeStage(
-    "near_choice", "1", rank_keys, choose, {"claims": CLAIM_SCHEMA, "asks": ASK_SCHEMA}
-)
+def small(stage: ExchangeStage) -> GatherStage:
+    """The stage to run in place of an exchange that only passes rows on, where they are few."""
+    return GatherStage(f"{stage.name}_together", stage.version, together, stage.outputs)

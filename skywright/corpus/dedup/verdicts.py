@@ -1,50 +1,49 @@
-"""Near copies over shards, second half: pairs are compared exactly, and documents judged.
+"""Near copies over shards, third part: who goes, in favour of which.
 
-asks (exchange by shard) -> shingle sets (map over documents) -> similarities (exchange by meeting
-place) -> who goes (exchange by document) -> clusters (exchange by kept document). Shingle hashes
-move, four bytes each; text does not.
+What is known of the documents of a partition lies in tables that are only ever added to: offers of
+their buckets, similarities, verdicts. When a table comes, the documents that it names are judged
+anew from all of them (map); of those whose verdict changes their buckets are told (exchange by
+band). At the end drops are gathered by the document that stays (exchange by kept document).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from skywright.config import Config
 from skywright.corpus import joined
-from skywright.corpus.dedup import rule, shingles
 from skywright.corpus.dedup.best import ID_AT
-from skywright.corpus.dedup.columns import fixed_bytes, fixed_column, group_starts, order_by, words
-from skywright.corpus.dedup.proposals import (
-    ASK_SCHEMA,
-    BAND_SCHEMA,
-    CLAIM_SCHEMA,
-    RANK,
-    id_words,
-    rank_keys,
-    ranked_groups,
-    read_group,
-    shard_number,
+from skywright.corpus.dedup.columns import (
+    fixed_bytes,
+    fixed_column,
+    group_starts,
+    numbered,
+    order_by,
+    read,
+    read_where,
+    words,
 )
-from skywright.corpus.dedup.shingles import flatten
+from skywright.corpus.dedup.comparisons import ASK_SCHEMA, FOUND_SCHEMA, asks_of
+from skywright.corpus.dedup.comparisons import shard_keys as shard_keys
+from skywright.corpus.dedup.proposals import (
+    NOTICE_SCHEMA,
+    OFFER_SCHEMA,
+    RANK,
+    band_keys,
+    id_words,
+)
 from skywright.corpus.schemas import DROP_SCHEMA, ID
 from skywright.engine.stage import ExchangeStage, MapStage, Shard, Tables
 
-SET_SCHEMA = pa.schema(
-    [
-        ("meet", pa.uint64()),
-        ("rank", RANK),
-        ("better", RANK),
-        ("record", pa.string()),
-        ("set", pa.large_list(pa.uint32())),
-    ]
-)
-"""The shingles of a document, to be compared with those of `better`; null: to be compared with."""
+VERDICT_SCHEMA = pa.schema([*FOUND_SCHEMA, ("gone", pa.bool_())])
+"""A document goes in favour of `better`, or (not `gone`, `better` null) it stays after all."""
 
 GOING_SCHEMA = pa.schema(
     [
@@ -61,17 +60,17 @@ Filed by rank, not id: a page that was crawled twice has one id in two generatio
 REMOVAL_SCHEMA = pa.schema([*DROP_SCHEMA, ("id", ID), ("cluster_size", pa.int64())])
 """A drop with its cluster: `kept_id` names it, `cluster_size` counts it, the kept one included."""
 
+FACT_SCHEMA = pa.schema([*OFFER_SCHEMA, *list(VERDICT_SCHEMA)[2:], ("time", pa.int64())])
+"""Offers (`key`), similarities and verdicts (`gone`) in one table."""
 
-class SetParams(Config):
-    """Tokens of a shingle."""
-
-    ngram: int
+OFFERS, FOUND, VERDICTS = KINDS = ("offers", "found", "verdicts")
 
 
 class JudgeParams(Config):
-    """The Jaccard similarity at which a document goes."""
+    """The Jaccard similarity at which a document goes, and the number of partitions."""
 
     jaccard: float
+    partitions: int
 
 
 class DropParams(Config):
@@ -82,167 +81,174 @@ class DropParams(Config):
     jaccard: float
 
 
-# ---------------------------------------------------------------- sets
-
-
-def shard_keys(table: pa.Table, params: Config) -> np.ndarray:
-    """The number of the shard in which each document lies."""
-    return table["shard"].to_numpy().astype(np.uint64)
-
-
-def pass_on(table: pa.Table, params: Config, side: Tables) -> Tables:
-    """The asks, unchanged: they are now with their shard."""
-    return {"asks": table}
-
-
-ROUTE = ExchangeStage("near_asks", "1", shard_keys, pass_on, {"asks": ASK_SCHEMA})
-
-
-def read_sets(shard: Shard, params: Config) -> Iterator[pa.Table]:
-    """Reader of (documents, ranks, asks): the shingles of the documents that are asked for."""
-    width = cast(SetParams, params).ngram
-    asks = _asks_of(shard)
-    asked = asks["rank"].combine_chunks()
-    yield SET_SCHEMA.empty_table()
-    if not asks.num_rows:
-        return
-    documents = joined.paths(shard)[0]
-    with pq.ParquetFile(documents) as file:
-        for group, begin, rows, ranks in ranked_groups(shard, ()):
-            wanted = pc.is_in(ranks, value_set=asked)
-            if not pc.any(wanted).as_py():
-                continue
-            whole = read_group(file, group, ("text",), shard.key, begin)
-            names, ranks = rows["record"].filter(wanted).combine_chunks(), ranks.filter(wanted)
-            at = pc.index_in(names, value_set=whole["record"].combine_chunks())
-            sets = shingles.half_shingles(whole["text"].take(at), width)
-            yield _answers(asks, ranks, names, sets)
-
-
-def read_stored(shard: Shard, params: Config) -> Iterator[pa.Table]:
-    """Reader of (an index's sets, asks): the sets that are asked for.
-
-    They are sorted by `slot`, so only row groups are read that may hold one.
-    """
-    asks = _asks_of(shard)
-    asked = asks["rank"].combine_chunks()
-    wanted = np.sort(id_words(fixed_bytes(asked)))
-    yield SET_SCHEMA.empty_table()
-    with pq.ParquetFile(joined.paths(shard)[0]) as file:
-        for group in touched_groups(file, "slot", wanted):
-            rows = file.read_row_group(group, columns=["rank", "set"])
-            rows = rows.filter(pc.is_in(rows["rank"], value_set=asked))
-            ranks, sets = rows["rank"].combine_chunks(), rows["set"].combine_chunks()
-            yield _answers(asks, ranks, pa.nulls(len(ranks), pa.string()), sets)
-
-
-def touched_groups(file: pq.ParquetFile, column: str, wanted: np.ndarray) -> list[int]:
-    """Row groups of a file sorted by an integer column that may hold one of `wanted` (sorted)."""
-    at = file.schema_arrow.get_field_index(column)
-    touched = []
-    for group in range(file.num_row_groups):
-        found = file.metadata.row_group(group).column(at).statistics
-        first, last = np.searchsorted(wanted, np.array([found.min, found.max], np.uint64))
-        if last > first or (last < len(wanted) and wanted[last] == found.max):
-            touched.append(group)
-    return touched
-
-
-def _asks_of(shard: Shard) -> pa.Table:
-    """What is asked of a shard, from the partition of asks that is joined to it last."""
-    asks = pq.read_table(joined.paths(shard)[-1])
-    return asks.filter(pc.equal(asks["shard"], pa.scalar(shard_number(shard.key), pa.uint32())))
-
-
-def _answers(asks: pa.Table, ranks: pa.Array, names: pa.Array, sets: pa.Array) -> pa.Table:
-    """One row an ask, for the asks whose documents are among `ranks`."""
-    place = pc.index_in(asks["rank"].combine_chunks(), value_set=ranks)
-    here = pc.is_valid(place)
-    place, ours = place.filter(here), asks.filter(here)
-    return pa.table(
-        [ours["meet"], ours["rank"], ours["better"], names.take(place), sets.take(place)],
-        schema=SET_SCHEMA,
-    )
-
-
-def sets_of(table: pa.Table, params: Config, side: Tables) -> Tables:
-    """The rows that the reader made."""
-    return {"sets": table}
-
-
-SETS = MapStage(
-    "near_sets", f"1 {shingles.VERSION}", sets_of, {"sets": SET_SCHEMA}, read_sets, rowwise=False
-)
-
-STORED = MapStage("near_stored", "1", sets_of, {"sets": SET_SCHEMA}, read_stored, rowwise=False)
-
-# ---------------------------------------------------------------- comparisons
-
-
-def meet_keys(table: pa.Table, params: Config) -> np.ndarray:
-    """The places where sets meet."""
-    return table["meet"].to_numpy()
-
-
-def compare(table: pa.Table, params: Config, side: Tables) -> Tables:
-    """The similarity of every pair."""
-    table = table.combine_chunks()
-    keepers = np.flatnonzero(table["better"].is_null().to_numpy())
-    claimants = table.filter(pc.is_valid(table["better"])).select(["rank", "better", "record"])
-    rows = np.flatnonzero(table["better"].is_valid().to_numpy())
-    ranks = table["rank"].combine_chunks()
-    # A set that was sent to several places is the same everywhere, so any of them will do.
-    at = pc.index_in(claimants["better"], value_set=ranks.take(pa.array(keepers))).to_numpy()
-    values, offsets = flatten(table["set"])
-    found = rule.similarities(values, offsets, rows, keepers[at.astype(np.int64)])
-    nothing = {name: pa.nulls(len(rows), CLAIM_SCHEMA.field(name).type)
-               for name in CLAIM_SCHEMA.names}  # fmt: skip
-    columns = {
-        **nothing,
-        **{name: claimants[name] for name in claimants.column_names},
-        "similarity": pa.array(found),
-    }
-    return {"claims": pa.table(columns, schema=CLAIM_SCHEMA)}
-
-
-COMPARE = ExchangeStage("near_comparisons", "1", meet_keys, compare, {"claims": CLAIM_SCHEMA})
-
 # ---------------------------------------------------------------- judgement
 
 
+def facts(known: Mapping[str, Sequence[Shard]], newest: str, part: int) -> Shard:
+    """All that is known of a partition's documents as one shard: its tables of offers, of found
+    similarities and of verdicts, each kind in the order of time. The last one of the kind `newest`
+    names the documents to judge.
+    """
+    shards = [shard for kind in KINDS for shard in known[kind]]
+    meta = {kind: str(len(known[kind])) for kind in KINDS}
+    return _joined(shards, part, meta | {"newest": newest, "part": str(part)})
+
+
+def history(known: Mapping[str, Sequence[Shard]], part: int) -> Shard:
+    """The verdicts on a partition's documents as one shard, in the order of time."""
+    return _joined(known[VERDICTS], part, {})
+
+
+def _joined(shards: Sequence[Shard], part: int, meta: Mapping[str, str]) -> Shard:
+    key = f"near-{part}"
+    return joined.join(*([replace(shard, key=key)] for shard in shards), meta=meta)[0]
+
+
+def read_facts(shard: Shard, params: Config) -> Iterator[pa.Table]:
+    """Reader of `facts`: the rows of the documents to judge, with `time`, the number of the table
+    within its kind.
+    """
+    paths = iter(joined.paths(shard))
+    kinds = {kind: list(islice(paths, int(shard.meta[kind]))) for kind in KINDS}
+    newest = kinds[shard.meta["newest"]][-1]
+    judged = read(newest, ["rank"])["rank"].combine_chunks()
+    parts = np.uint64(cast(JudgeParams, params).partitions)
+    ours = id_words(fixed_bytes(judged)) % parts == np.uint64(shard.meta["part"])
+    judged = judged.filter(pa.array(ours))
+    tables = [FACT_SCHEMA.empty_table()]
+    for group in kinds.values():
+        for time, path in enumerate(group):
+            whole = path == newest and ours.all()
+            rows = read(path) if whole else read_where(path, "rank", judged)
+            tables.append(rows.append_column("time", pa.array(np.full(len(rows), time))))
+    yield pa.concat_tables(tables, promote_options="default").combine_chunks()
+
+
 def judge(table: pa.Table, params: Config, side: Tables) -> Tables:
-    """Who goes, in favour of which; and a notice to each bucket that it stands in."""
+    """Of each document the two nearest offers; a verdict where their similarities are known, asks
+    where they are not. Only news is told: verdicts that differ from the last one, and to their
+    buckets which documents go now or stay after all.
+    """
     threshold = cast(JudgeParams, params).jaccard
-    alike = pc.fill_null(pc.greater_equal(table["similarity"], threshold), False)
-    going = table.filter(alike)
-    ranks, better = (words(fixed_bytes(going[name])) for name in ("rank", "better"))
-    order = order_by(ranks, -going["similarity"].to_numpy(), better)
-    firsts = group_starts([word[order] for word in ranks])[:-1]
-    going = going.take(pa.array(order[firsts])).combine_chunks()
-    buckets = table.filter(pc.is_valid(table["key"]))
-    buckets = buckets.filter(pc.is_in(buckets["rank"], value_set=going["rank"].combine_chunks()))
-    own = fixed_column(fixed_bytes(going["rank"])[:, ID_AT:])
+    rank, better = numbered(table["rank"], table["better"])  # numbers from here on
+    time, mismatches = table["time"].to_numpy(), table["mismatches"].fill_null(0).to_numpy()
+    similarity = table["similarity"].fill_null(0.0).to_numpy()
+    key = table["key"].fill_null(0).to_numpy()
+    offered = table["key"].is_valid().to_numpy()
+    judged = table["gone"].is_valid().to_numpy()
+
+    places = _latest(time, np.flatnonzero(offered), rank, key)
+    before = _latest(time, np.flatnonzero(judged), rank)
+    chosen = _two_nearest(places[better[places] >= 0], rank, mismatches, better)
+    found, known = _look_up(chosen, np.flatnonzero(~offered & ~judged), rank, better)
+    alike = found[known & (similarity[found] >= threshold)]
+    alike = alike[order_by(rank[alike], -similarity[alike], better[alike])]
+    going = alike[group_starts(rank[alike])[:-1]]
+
+    documents = int(rank.max(initial=-1)) + 1
+    now, was, news = np.full(documents, -1), np.full(documents, -1), np.zeros(documents, bool)
+    now[rank[going]] = better[going]
+    was[rank[before]] = better[before]
+    news[rank[places]] = True
+    news[rank[chosen[~known]]] = False  # no verdict yet; the last one stands
+    news &= now != was
+    turned = news & ((now < 0) != (was < 0))
+    going = going[news[rank[going]]]
+    staying = before[(news & (now < 0))[rank[before]]]
+    places = places[turned[rank[places]]]
+    places = places[np.lexsort((rank[places], key[places]))]
+    places = places[group_starts(key[places], rank[places])[:-1]]
+    told = table.select(["key", "rank"]).take(pa.array(places))
+    gone = pa.array(now[rank[places]] >= 0)
+    return {
+        "asks": asks_of(table.take(pa.array(chosen[~known]))),
+        "verdicts": _verdicts(table.take(pa.array(going)), table.take(pa.array(staying))),
+        "notices": told.append_column("gone", gone),
+    }
+
+
+def _latest(time: np.ndarray, rows: np.ndarray, *keys: np.ndarray) -> np.ndarray:
+    """Of rows of the same keys those of the last table that has any."""
+    if not len(rows) or not time[rows].any():
+        return rows
+    rows = rows[order_by(*(key[rows] for key in keys), -time[rows])]
+    starts = group_starts(*(key[rows] for key in keys))
+    return rows[time[rows] == np.repeat(time[rows[starts[:-1]]], np.diff(starts))]
+
+
+def _two_nearest(
+    rows: np.ndarray, rank: np.ndarray, mismatches: np.ndarray, better: np.ndarray
+) -> np.ndarray:
+    """The two nearest offers of each document; a pair that shares several buckets counts once."""
+    rows = rows[order_by(rank[rows], mismatches[rows], better[rows])]
+    rows = rows[group_starts(rank[rows], better[rows])[:-1]]
+    firsts = group_starts(rank[rows])
+    nearer = np.arange(len(rows)) - np.repeat(firsts[:-1], np.diff(firsts))
+    return rows[nearer < 2]
+
+
+def _look_up(
+    pairs: np.ndarray, known: np.ndarray, rank: np.ndarray, better: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each pair a row of `known` about the same two documents, and whether there is one."""
+    if not len(known):
+        return np.zeros(len(pairs), np.int64), np.zeros(len(pairs), bool)
+    one_number = (rank << 32) | (better & (2**32 - 1))  # a partition has fewer documents than 2^32
+    known = known[np.argsort(one_number[known], kind="stable")]
+    at = np.searchsorted(one_number[known], one_number[pairs])
+    rows = known[np.minimum(at, len(known) - 1)]
+    return rows, one_number[rows] == one_number[pairs]
+
+
+def _verdicts(going: pa.Table, staying: pa.Table) -> pa.Table:
+    said = going.select(FOUND_SCHEMA.names)
+    said = said.append_column("gone", pa.repeat(pa.scalar(True), len(going)))
+    blank = [pa.nulls(len(staying), VERDICT_SCHEMA.field(i).type) for i in range(1, 4)]
+    after_all = [staying["rank"], *blank, pa.repeat(pa.scalar(False), len(staying))]
+    return pa.concat_tables([said, pa.table(after_all, schema=VERDICT_SCHEMA)])
+
+
+JUDGE = MapStage(
+    "near_judgement", "2", judge,
+    {"asks": ASK_SCHEMA, "verdicts": VERDICT_SCHEMA, "notices": NOTICE_SCHEMA}, read_facts,
+    rowwise=False,
+)  # fmt: skip
+
+
+def notices_met(table: pa.Table, params: Config, side: Tables) -> Tables:
+    """The notices, unchanged: all of a bucket are now together."""
+    return {"notices": table}
+
+
+NOTICES = ExchangeStage("near_notices", "1", band_keys, notices_met, {"notices": NOTICE_SCHEMA})
+
+# ---------------------------------------------------------------- drops
+
+
+def read_verdicts(shard: Shard, params: Config) -> Iterator[pa.Table]:
+    """Reader of all verdicts of a partition, with `time`."""
+    for time, path in enumerate(joined.paths(shard)):
+        rows = read(path)
+        yield rows.append_column("time", pa.array(np.full(len(rows), time)))
+
+
+def going(table: pa.Table, params: Config, side: Tables) -> Tables:
+    """The documents that go by the last verdict on them."""
+    table = table.combine_chunks()
+    (rank,) = numbered(table["rank"])
+    last = _latest(table["time"].to_numpy(), np.arange(len(table)), rank)
+    table = table.take(pa.array(last))
+    table = table.filter(table["gone"]).combine_chunks()
+    own = fixed_column(fixed_bytes(table["rank"])[:, ID_AT:])
     claims = pa.table(
-        [going["better"], own, going["similarity"], going["record"]], schema=GOING_SCHEMA
+        [table["better"], own, table["similarity"], table["record"]], schema=GOING_SCHEMA
     )
-    nothing = [pa.nulls(going.num_rows, GOING_SCHEMA.field(i).type) for i in range(1, 4)]
-    markers = pa.table([going["rank"], *nothing], schema=GOING_SCHEMA)
-    return {"going": pa.concat_tables([claims, markers]), "notices": _notices(buckets)}
+    nothing = [pa.nulls(len(table), GOING_SCHEMA.field(i).type) for i in range(1, 4)]
+    markers = pa.table([table["rank"], *nothing], schema=GOING_SCHEMA)
+    return {"going": pa.concat_tables([claims, markers])}
 
 
-def _notices(buckets: pa.Table) -> pa.Table:
-    n = buckets.num_rows
-    order = order_by(buckets["key"].to_numpy(), words(fixed_bytes(buckets["rank"])))
-    blank = fixed_column(np.zeros((n, BAND_SCHEMA.field("sketch").type.byte_width), np.uint8))
-    return pa.table(
-        [buckets["key"], buckets["rank"], blank, buckets["shard"], pa.repeat(pa.scalar(True), n)],
-        schema=BAND_SCHEMA,
-    ).take(pa.array(order))
-
-
-JUDGE = ExchangeStage(
-    "near_judgement", "1", rank_keys, judge, {"going": GOING_SCHEMA, "notices": BAND_SCHEMA}
-)
+GOING = MapStage("near_going", "1", going, {"going": GOING_SCHEMA}, read_verdicts, rowwise=False)
 
 
 def node_keys(table: pa.Table, params: Config) -> np.ndarray:
