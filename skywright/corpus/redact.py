@@ -8,10 +8,9 @@ of the same text.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, cast
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -64,19 +63,19 @@ def read_redacted(shard: Shard, params: Config) -> Iterator[pa.Table]:
 def redact(table: pa.Table, params: Config, side: Tables) -> Tables:
     """The documents of a shard after all cuts, and the cuts."""
     params = cast(RedactParams, params)
+    rows = table.to_pylist()
     suspects = pii.candidates(table["text"]) if params.pii_sources else {}
     sources = set(params.pii_sources)
-    touched = pc.or_(pc.is_valid(table["items"]), pc.equal(table["lang"], "code")).to_numpy()
-    touched[list(suspects)] = True
+    bins = _bins(table, side)
     edits: list[dict[str, Any]] = []
-    texts: list[str] = []
-    at = np.flatnonzero(touched)
-    for number, row in zip(at.tolist(), table.take(pa.array(at)).to_pylist(), strict=True):
+    for number, row in enumerate(rows):
         meta = json.loads(row["meta"]) if row["lang"] == "code" else {}
+        items = json.loads(row.pop("items") or "[]")
+        row.pop("quality")
         for step in STEPS:
             cuts: list[Cut] = []
             if step == "decontaminate" and params.cut_items:
-                cuts = [Cut(*item) for item in json.loads(row["items"] or "[]")]
+                cuts = [Cut(*item) for item in items]
             elif step == "code" and row["lang"] == "code":
                 cuts = _code_cuts(row["text"], code_language(row, meta, params.code), params.code)
             elif step == "pii" and number in suspects and row["source"] in sources:
@@ -85,33 +84,14 @@ def redact(table: pa.Table, params: Config, side: Tables) -> Tables:
             if cuts:
                 row["text"], spans = apply(row["text"], cuts, step not in FORGOTTEN)
                 edits += edit_rows(row["id"], step, spans)
-        texts.append(row["text"])
-    columns = {
-        **{name: table[name].combine_chunks() for name in FINAL_SCHEMA.names},
-        "text": _replaced(table["text"], touched, texts),
-        "meta": _with_quality(table, _bins(table, side)),
-    }
+        if row["id"] in bins:
+            score, place = bins[row["id"]]
+            told = json.loads(row["meta"]) | {"quality": round(score, 4), "quality_bin": place}
+            row["meta"] = json.dumps(told, sort_keys=True)
     return {
-        "documents": pa.table(columns, schema=FINAL_SCHEMA),
+        "documents": pa.Table.from_pylist(rows, schema=FINAL_SCHEMA),
         "edits": pa.Table.from_pylist(edits, schema=EDIT_SCHEMA),
     }
-
-
-def _replaced(column: pa.ChunkedArray, mask: np.ndarray, texts: list[str]) -> pa.Array:
-    """The column with `texts` where `mask` is true."""
-    whole = column.combine_chunks()
-    return pc.replace_with_mask(whole, pa.array(mask), pa.array(texts, column.type))
-
-
-def _with_quality(table: pa.Table, bins: Mapping[bytes, tuple[float, int]]) -> pa.Array:
-    """The column `meta` with quality and bin of the documents that have them."""
-    known = np.array([identity in bins for identity in table["id"].to_pylist()], bool)
-    told = []
-    for row in table.select(["id", "meta"]).filter(pa.array(known)).to_pylist():
-        score, place = bins[row["id"]]
-        meta = json.loads(row["meta"]) | {"quality": round(score, 4), "quality_bin": place}
-        told.append(json.dumps(meta, sort_keys=True))
-    return _replaced(table["meta"], known, told)
 
 
 def _bins(table: pa.Table, side: Tables) -> dict[bytes, tuple[float, int]]:
