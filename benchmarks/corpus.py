@@ -144,8 +144,7 @@ def measure(cache: Path, files: int, peer_files: int, rounds: int) -> dict[str, 
             command = [str(python), str(script), str(warcs), str(folder / "theirs"), str(MODEL)]
             return timed(command, {"HF_HUB_OFFLINE": "1"})
 
-        our_run(few)  # compiles what is not cached
-        pages_of_few = our_run(few)["pages"]
+        pages_of_few = our_run(few)["pages"]  # and compiles what is not cached
         try:
             python, why = peers.interpreter("datatrove_corpus"), ""
         except peers.Unavailable as reason:
