@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal, cast
 
 import numpy as np
@@ -12,7 +12,7 @@ import xxhash
 
 from skywright.config import Config
 from skywright.corpus.config import CorpusConfig
-from skywright.corpus.dedup.columns import fixed_bytes, group_starts, order_by, words
+from skywright.corpus.dedup.columns import fixed_bytes, fixed_column, group_starts, words
 from skywright.corpus.measure import KEPT_SCHEMA
 from skywright.corpus.pages import read_whole
 from skywright.corpus.schemas import DROP_SCHEMA
@@ -63,33 +63,53 @@ def content_keys(table: pa.Table, params: Config) -> np.ndarray:
     return first ^ _salts(table["record"], params.scopes)
 
 
-def exact_copies(table: pa.Table, params: Config, side: Tables) -> Tables:
+def content_order(table: pa.Table, params: Config) -> pa.Array:
+    """Bytes by which the copies of a document come together, the best one first."""
+    params = cast(ExactParams, params)
+    salts = _salts(table["record"], params.scopes).astype(">u8").view(np.uint8).reshape(-1, 8)
+    return fixed_column(np.hstack([salts, _hashes(table, params), fixed_bytes(table["rank"])]))
+
+
+def exact_copies(rows: Iterator[pa.Table], params: Config, side: Tables) -> Iterator[Tables]:
     """Of documents with one hash the best stays. The rule tells equal bytes (`exact_copy`) from
     texts that differ in case, width, spacing or line breaks alone (`same_view`).
+
+    Of what has passed only the best of the last hash is held, so that a page of which a crawl has
+    millions fills no memory.
     """
     params = cast(ExactParams, params)
-    hashes = [_salts(table["record"], params.scopes), *words(_hashes(table, params))]
-    order = order_by(hashes, words(fixed_bytes(table["rank"])))
-    starts = group_starts([word[order] for word in hashes])
-    best = np.repeat(order[starts[:-1]], np.diff(starts))
-    copies = order != best
-    gone, kept = table.take(pa.array(order[copies])), table.take(pa.array(best[copies]))
-    same = pc.equal(gone["raw_hash"], kept["raw_hash"])
+    best: pa.Table | None = None
+    for table in rows:
+        if not table.num_rows:
+            continue
+        table = pa.concat_tables([best, table] if best is not None else [table]).combine_chunks()
+        hashes = [_salts(table["record"], params.scopes), *words(_hashes(table, params))]
+        starts = group_starts(hashes)
+        first = np.repeat(starts[:-1], np.diff(starts))
+        copies = np.flatnonzero(first != np.arange(table.num_rows))
+        gone, kept = (table.take(pa.array(at)) for at in (copies, first[copies]))
+        yield {"dropped": _dropped(gone, kept)}
+        best = table.slice(int(starts[-2]), 1)
+
+
+def _dropped(gone: pa.Table, kept: pa.Table) -> pa.Table:
+    """Rows of `DROP_SCHEMA`: each of `gone` in favour of its row of `kept`."""
     n = gone.num_rows
     columns = {name: pa.nulls(n, DROP_SCHEMA.field(name).type) for name in DROP_SCHEMA.names}
     columns |= {
         "record": gone["record"],
         "step": pa.repeat(pa.scalar("exact_duplicates"), n),
-        "rule": pc.if_else(same, "exact_copy", "same_view"),
+        "rule": pc.if_else(pc.equal(gone["raw_hash"], kept["raw_hash"]), "exact_copy", "same_view"),
         "kept_id": kept["id"],
         "similarity": pa.repeat(pa.scalar(1.0), n),
     }
-    return {"dropped": pa.table(columns, schema=DROP_SCHEMA).sort_by("record")}
+    return pa.table(columns, schema=DROP_SCHEMA)
 
 
 EXACT = ExchangeStage(
-    "exact_duplicates", "2", content_keys, exact_copies, {"dropped": DROP_SCHEMA}, ("xxhash",)
-)
+    "exact_duplicates", "3", content_keys, exact_copies, {"dropped": DROP_SCHEMA}, ("xxhash",),
+    order=content_order, stream=True,
+)  # fmt: skip
 
 
 def without_copies(table: pa.Table, params: Config, side: Tables) -> Tables:

@@ -15,7 +15,9 @@ from skywright.corpus.sample import in_sample
 from skywright.engine.files import atomic_folder
 from skywright.errors import UserError
 
-LEVEL = 10  # zstd: close to the smallest files at a speed that still keeps up with a disk
+# zstd. Measured on 16 MB of pages' texts: 70 MB/s, and files 6 % larger than at level 10, which
+# takes as long as all that is decided about the texts (28 MB/s).
+LEVEL = 6
 
 
 def export(

@@ -116,28 +116,29 @@ SIGNAL_SCHEMA = pa.schema(
 FLAGGED_SCHEMA = pa.schema([("record", pa.string()), *signals.LINES_SCHEMA])
 
 
-def _named(batch: pa.Table, measured: pa.Table) -> pa.Table:
+def _measured(batch: pa.Table) -> tuple[pa.Table, pa.Table]:
+    digests: list[bytes] = []
+    measured = signals.measure_with_lines(
+        batch["text"], lambda view: digests.extend(exact.content_digests(view))
+    )
     columns = {
         **{name: batch[name] for name in ("record", "id", "source", "lang", "date")},
-        "content_hash": exact.content_hash(batch["text"]),
+        "content_hash": pa.array(digests, exact.HASH_TYPE),
         "raw_hash": exact.raw_hash(batch["text"]),
-        **{name: measured[name] for name in measured.column_names},
+        **{name: measured.signals[name] for name in measured.signals.column_names},
     }
-    return pa.table(columns)
+    return pa.table(columns), measured.lines
 
 
 def measured_columns(batch: pa.Table) -> pa.Table:
     """All signals of documents, and the hash that exact copies share (SIGNAL_SCHEMA)."""
-    return _named(batch, signals.measure(batch["text"])).cast(SIGNAL_SCHEMA)
+    return _measured(batch)[0].cast(SIGNAL_SCHEMA)
 
 
 def measure_batch(batch: pa.Table, params: Config, side: Tables) -> Tables:
     """The same of the text as it was extracted, and its flagged lines, which edits may cut."""
-    measured = signals.measure_with_lines(batch["text"])
-    return {
-        "signals": _named(batch, measured.signals),
-        "lines": measured.lines.add_column(0, "record", batch["record"]),
-    }
+    measured, lines = _measured(batch)
+    return {"signals": measured, "lines": lines.add_column(0, "record", batch["record"])}
 
 
 SIGNALS = MapStage(

@@ -207,6 +207,23 @@ _KINDS: tuple[tuple[str, str, re.Pattern[str], Callable[[re.Match[str]], bool]],
     ("digits", "cn_mobile", _MOBILE, lambda match: not _follows_order_word(match)),
 )
 
+_STRETCHES = {
+    "ipv4": (re.compile(r"[0-9][0-9.]{6,}"), 2),
+    "digits": (re.compile(r"[0-9](?:[- ]?[0-9]){9,}"), 3),
+}
+"""By group, the longest stretches of a text in which alone its kinds can stand (a plus sign before
+and a letter behind apart), and how far behind its stretch a pattern looks. A search for these is
+twenty times as fast as one for what begins with a look back."""
+
+
+def _matches(text: str, group: str, pattern: re.Pattern[str]) -> Iterator[re.Match[str]]:
+    if group not in _STRETCHES:
+        yield from pattern.finditer(text)
+        return
+    stretches, behind = _STRETCHES[group]
+    for at in stretches.finditer(text):
+        yield from pattern.finditer(text, max(0, at.start() - 1), at.end() + behind)
+
 
 def find(text: str, groups: Collection[str] = tuple(GROUPS)) -> list[Found]:
     """Personal data of a text, in its order, without overlaps (an earlier kind wins).
@@ -216,7 +233,7 @@ def find(text: str, groups: Collection[str] = tuple(GROUPS)) -> list[Found]:
     found = list(_emails(text)) if "email" in groups else []
     for group, kind, pattern, accepted in _KINDS:
         if group in groups:
-            found += [Found(kind, *m.span()) for m in pattern.finditer(text) if accepted(m)]
+            found += [Found(kind, *m.span()) for m in _matches(text, group, pattern) if accepted(m)]
     found.sort(key=lambda item: item.start)  # stable: of two at one place the earlier kind
     apart: list[Found] = []
     for item in found:

@@ -165,8 +165,9 @@ def read_pages(config: CorpusConfig, sources: list[Shard], runner: Runner) -> di
     done["url_lists"] = compile_lists(lists, runner)
     done["urls"] = runner.map(URLS, read, lists, {"blocked": done["url_lists"].shards("blocked")})
     done["url_duplicates"] = runner.exchange(
-        pages.URL_DUPLICATES, done["urls"].shards("urls"), nothing, config.partitions
-    )
+        pages.URL_DUPLICATES, done["urls"].shards("urls"), nothing,
+        config.partitions_for(done["urls"].bytes("urls")),
+    )  # fmt: skip
     done["survivors"] = runner.map(
         pages.SURVIVORS, done["urls"].shards("records"), nothing,
         {"dropped": done["url_duplicates"].shards("dropped")},
@@ -226,15 +227,17 @@ def _run(
     done |= refine.judged(config, sources, documents, done["decide"].shards("kept"), runner)
     kept = done["judge"].shards("kept")
     done["exact_duplicates"] = runner.exchange(
-        duplicates.EXACT, kept, duplicates.exact_params(config), config.partitions
-    )
+        duplicates.EXACT, kept, duplicates.exact_params(config),
+        config.partitions_for(done["judge"].bytes("kept")),
+    )  # fmt: skip
     done["unique"] = runner.map(
         duplicates.UNIQUE, kept, nothing, {"dropped": done["exact_duplicates"].shards("dropped")}
     )
     unique = join(documents, done["unique"].shards("unique"))
     done |= near_copies(
-        runner, unique, config.duplicates, config.partitions, duplicates.scopes_of(config)
-    ).outputs
+        runner, unique, config.duplicates, config.partitions_for(done["edit"].bytes("documents")),
+        duplicates.scopes_of(config),
+    ).outputs  # fmt: skip
     taken = []
     if asked.urls or asked.domains:
         done["takedown"] = runner.map(TAKE_DOWN, documents, asked)

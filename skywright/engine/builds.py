@@ -19,24 +19,32 @@ FOLDER = "builds"
 
 
 class Builds:
-    """The note of one build, kept up to date as its stages are called."""
+    """The note of one build, kept up to date as its stages are called.
+
+    Until it is finished it also names what an earlier run of the build did, so that a run that
+    finds everything done writes two notes and not one a stage.
+    """
 
     def __init__(self, store: Store, name: str) -> None:
         self._store, self._note = store, f"{FOLDER}/{name}.json"
         self._manifests: list[str] = []
+        self._earlier = manifests_of(store, name)
+        self._named: set[str] = set()
 
     def add(self, manifest: str) -> None:
         """One more stage is called."""
         self._manifests.append(manifest)
-        self._write(finished=False)
+        if manifest not in self._named:
+            self._write(list(dict.fromkeys(self._manifests + self._earlier)), finished=False)
 
     def finish(self) -> None:
         """All stages are done."""
-        self._write(finished=True)
+        self._write(self._manifests, finished=True)
 
-    def _write(self, finished: bool) -> None:
-        note = {"manifests": self._manifests, "finished": finished, "time_s": time.time()}
+    def _write(self, manifests: list[str], finished: bool) -> None:
+        note = {"manifests": manifests, "finished": finished, "time_s": time.time()}
         self._store.write_note(self._note, note)
+        self._named = set(manifests)
 
 
 def manifests_of(store: Store, build: str) -> list[str]:

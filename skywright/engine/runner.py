@@ -83,6 +83,10 @@ class Output:
         """Number of rows of an output table."""
         return sum(record["outputs"][table]["rows"] for record in self.records)
 
+    def bytes(self, table: str) -> int:
+        """Size of an output table, packed."""
+        return sum(record["outputs"][table]["bytes"] for record in self.records)
+
     @property
     def seconds(self) -> float:
         """Work time summed over tasks, as measured when each was made."""

@@ -27,6 +27,7 @@ import fsspec
 from skywright.engine.files import (
     TEMPORARY,
     atomic_folder,
+    json_text,
     read_json,
     sweep_temporary,
     write_json,
@@ -133,7 +134,7 @@ class Folder:
 
     def publish(self, name: str, make: Make) -> dict[str, Any]:
         with atomic_folder(Path(self.place(name))) as folder:
-            write_json(folder / DONE, make(folder))
+            (folder / DONE).write_text(json_text(make(folder)), encoding="utf-8")
         record = self.record(name)
         if record is None:
             raise UserError(f"{self.place(name)}: stands without {DONE}; remove that folder")

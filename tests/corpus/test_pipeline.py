@@ -114,6 +114,7 @@ def config(folder: Path, **changes: Any) -> CorpusConfig:
             ],
             "rules": {"lang": {"en": NO_RULES, "zh-Hans": NO_RULES}},
             "partitions": 3,
+            "partition_bytes": 1,  # or a corpus this small would have one
         }
         | changes
     )

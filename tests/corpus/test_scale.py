@@ -72,6 +72,7 @@ def config(folder: Path, **changes: Any) -> CorpusConfig:
             ],
             "rules": {"lang": {"en": NO_RULES}},
             "partitions": 3,
+            "partition_bytes": 1,  # or a corpus this small would have one
         }
         | changes
     )
@@ -272,6 +273,18 @@ def test_one_more_input_runs_its_own_tasks_and_the_partitions_it_touches(
     for stage in ("url_duplicates", "exact_duplicates"):
         assert new[stage] == 2, stage  # its own rows sorted, and the one partition they fall in
     assert new["near_buckets"] <= 1 + 14  # one document has 14 bands
+
+
+def test_a_small_corpus_has_one_partition_and_the_number_changes_no_byte(
+    inputs: Path, calm: dict[str, str], tmp_path: Path
+) -> None:
+    few = config(inputs, partition_bytes="16 MiB")
+    build(few, [held_out(EN)], tmp_path / "few", "inline")
+    assert fingerprint(tmp_path / "few") == calm
+    reduced = list((tmp_path / "few/stages/exact_duplicates").glob("*/dropped.parquet"))
+    assert len(reduced) == 1
+    sizes = {size: few.partitions_for(size) for size in (0, 2**24, 2**24 + 1, 2**27)}
+    assert sizes == {0: 1, 2**24: 1, 2**24 + 1: 2, 2**27: 3}
 
 
 # ---------------------------------------------------------------- samples

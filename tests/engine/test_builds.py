@@ -42,6 +42,21 @@ def test_the_newest_builds_stay_and_older_ones_go(tmp_path: Path, kind: str) -> 
     assert len(left - {"manifests"}) == 2
 
 
+def test_a_run_that_stops_halfway_gives_up_nothing_of_the_run_before(tmp_path: Path) -> None:
+    root, shards = str(tmp_path / "out"), write_shards(tmp_path / "data", [[1, 2, 3], [4]])
+    with Runner(root, executor="inline", build="b") as runner:
+        runner.map(ADD, shards, Params(add=1))
+        runner.map(ADD, shards, Params(add=2))
+    stopped = Runner(root, executor="inline", build="b")
+    with stopped.store.held():
+        stopped.map(ADD, shards, Params(add=3))  # and never finished
+    assert garbage(open_store(root)).files == {}
+    with Runner(root, executor="inline", build="b") as runner:
+        runner.map(ADD, shards, Params(add=3))
+    gone = {name.split("/")[1] for name in garbage(open_store(root)).files}
+    assert len(gone - {"manifests"}) == 4  # the tasks of the first run
+
+
 def test_a_lost_attempt_on_an_object_store_is_garbage(tmp_path: Path) -> None:
     root = f"memory://{uuid.uuid4().hex}"
     build(root, tmp_path / "data", "b", 1)

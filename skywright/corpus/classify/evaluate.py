@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
 from skywright.statistics import Estimate, proportion_interval
 
@@ -22,6 +21,8 @@ def auc(scores: np.ndarray, target: np.ndarray) -> float:
     zeros = len(target) - ones
     if not ones or not zeros:
         return float("nan")
+    from scipy.stats import rankdata  # half a second, which no worker of a build should spend
+
     ranks = rankdata(scores)
     return float((ranks[target == 1].sum() - ones * (ones + 1) / 2) / (ones * zeros))
 
@@ -96,13 +97,3 @@ def threshold_for_precision(
     last = np.append(ordered[1:] != ordered[:-1], True)  # ties are named together
     good = last & (right / np.arange(1, len(ordered) + 1) >= precision)
     return float(ordered[np.flatnonzero(good)[-1]]) if good.any() else None
-
-
-def bins(scores: np.ndarray, edges: Sequence[float]) -> np.ndarray:
-    """Bin of each score, 0..len(edges): how many edges it reaches."""
-    return np.searchsorted(np.asarray(edges, float), scores, side="right").astype(np.int64)
-
-
-def equal_mass_edges(scores: np.ndarray, count: int) -> list[float]:
-    """Edges that cut the scores into `count` bins of about equal size."""
-    return [float(e) for e in np.quantile(scores, np.arange(1, count) / count)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +25,9 @@ from skywright.errors import UserError
 ASSETS = Path(__file__).parent / "assets"
 FORMAT = "skywright-classifier/1"
 
+Hashed = tuple[np.ndarray, np.ndarray]
+"""Token hashes of some texts and where each begins, as `kernels.token_hashes` gives them."""
+
 
 @dataclass(frozen=True)
 class Classifier:
@@ -40,10 +43,12 @@ class Classifier:
 
     def logits(self, texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
         """Uncalibrated scores of a text column, float64 (texts, labels)."""
+        return self._logits(kernels.token_hashes(texts))
+
+    def _logits(self, hashed: Iterable[Hashed]) -> np.ndarray:
         parts = [np.zeros((0, len(self.labels)))]
-        for view in kernels.views(texts):
-            tokens = kernels.tokens(view)
-            parts.append(mean_weights(tokens.hashes, tokens.offsets, self.weights, MAX_TOKENS))
+        for hashes, offsets in hashed:
+            parts.append(mean_weights(hashes, offsets, self.weights, MAX_TOKENS))
         return np.concatenate(parts) * self.scale.astype(float) + self.bias.astype(float)
 
     def logits_of(self, hashes: np.ndarray) -> np.ndarray:
@@ -54,7 +59,11 @@ class Classifier:
 
     def scores(self, texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
         """Probability of each label, float64 (texts, labels), by the calibration of training."""
-        return probability(self.logits(texts), self.calibration)
+        return self.scores_of(kernels.token_hashes(texts))
+
+    def scores_of(self, hashed: Iterable[Hashed]) -> np.ndarray:
+        """The same of texts whose tokens are hashed already (`kernels.token_hashes`)."""
+        return probability(self._logits(hashed), self.calibration)
 
     @classmethod
     def quantised(

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from skywright.config import Config
 from skywright.corpus import kernels
 from skywright.corpus.classify import ngrams
-from skywright.corpus.classify.evaluate import bins, equal_mass_edges
+from skywright.corpus.classify.bins import bins, equal_mass_edges
 from skywright.corpus.classify.kernels import VERSION
 from skywright.corpus.classify.model import find, load_model, parse
 from skywright.corpus.schemas import ID
@@ -90,6 +90,7 @@ def score(table: pa.Table, params: Config, side: Tables) -> Tables:
     )
     groups = np.array([language_group(lang) for lang in table["lang"].to_pylist()], dtype=object)
     named = table.select(["record", "id", "source", "lang"])
+    hashed = list(kernels.token_hashes(table["text"]))  # once for all models
     parts = [SCORE_SCHEMA.empty_table()]
     for kind, _, data in (row.values() for row in side["models"].to_pylist()):
         if kind != CLASSIFIER:
@@ -98,7 +99,7 @@ def score(table: pa.Table, params: Config, side: Tables) -> Tables:
             parts.append(_labelled(named.take(pa.array(rows)), NGRAM_NATS, nats))
             continue
         model = parse(data)
-        scores = model.scores(table["text"])
+        scores = model.scores_of(hashed)
         for number, label in enumerate(model.labels):
             rows = np.arange(len(groups))
             name = label

@@ -52,13 +52,14 @@ def content_hash(texts: pa.Array | pa.ChunkedArray) -> pa.FixedSizeBinaryArray:
     Case, width, spacing, line breaks and format characters make no difference; punctuation does.
     The view is hashed as UTF-32, little-endian. Raises `UserError` for a null.
     """
-    digests: list[bytes] = []
-    for view in kernels.views(texts):
-        codes, offsets = _collapse(view.codes, view.kinds, view.offsets)
-        data = memoryview(codes.astype("<u4", copy=False)).cast("B")
-        ends = (4 * offsets).tolist()
-        digests += [_digest(data[a:b]) for a, b in itertools.pairwise(ends)]
-    return pa.array(digests, HASH_TYPE)
+    return pa.array([d for view in kernels.views(texts) for d in content_digests(view)], HASH_TYPE)
+
+
+def content_digests(view: kernels.Views) -> list[bytes]:
+    """The same of texts whose view is there already."""
+    codes, offsets = _collapse(view.codes, view.kinds, view.offsets)
+    data = memoryview(codes.astype("<u4", copy=False)).cast("B")
+    return [_digest(data[a:b]) for a, b in itertools.pairwise((4 * offsets).tolist())]
 
 
 def raw_hash(texts: pa.Array | pa.ChunkedArray) -> pa.FixedSizeBinaryArray:

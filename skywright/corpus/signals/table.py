@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
@@ -55,12 +56,19 @@ def measure(texts: pa.Array | pa.ChunkedArray) -> pa.Table:
     return measure_with_lines(texts).signals
 
 
-def measure_with_lines(texts: pa.Array | pa.ChunkedArray) -> Measured:
-    """The same, with the flagged lines of each text beside it (`LINES_SCHEMA`)."""
+def measure_with_lines(
+    texts: pa.Array | pa.ChunkedArray, read: Callable[[kernels.Views], None] | None = None
+) -> Measured:
+    """The same, with the flagged lines of each text beside it (`LINES_SCHEMA`).
+
+    `read` is given the views of the texts as they pass, so that nobody need make them again.
+    """
     columns: dict[str, list[np.ndarray]] = {name: [] for name in SIGNALS}
     numbers, flags, offsets = [], [], [np.zeros(1, np.int64)]
     machine, words = tuple(automaton()), _words()
     for view in kernels.views(texts):
+        if read is not None:
+            read(view)
         counted, entropy, hashes, sizes, token_offsets, *lines = scan.scan_chunk(
             view.codes, view.kinds, view.offsets, machine, words
         )

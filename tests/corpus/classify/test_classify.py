@@ -12,11 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
+from skywright.corpus.classify.bins import bins, equal_mass_edges
 from skywright.corpus.classify.evaluate import (
     auc,
     auc_interval,
-    bins,
-    equal_mass_edges,
     operating_point,
     threshold_for_keep_rate,
     threshold_for_precision,

@@ -110,6 +110,19 @@ def test_an_address_between_spaces_is_always_found(around: str, piece: str) -> N
     assert piece in [text[f.start : f.end] for f in pii.find(text)]
 
 
+NUMBERS = (
+    "13812345678", "+86 138-1234-5678", "0086", "11010519491231002X", "4111 1111 1111 1111",
+    "6222020200112230", "93.184.216.34", "1.2.3.4", "10.0.0.1",
+)  # fmt: skip
+
+
+@given(st.lists(st.sampled_from([*NUMBERS, *"0189+- .=/xX:é中a\n"]), max_size=14).map("".join))
+def test_looking_where_digits_are_finds_what_looking_everywhere_finds(text: str) -> None:
+    for group, _, pattern, _ in pii._KINDS:
+        everywhere = [match.span() for match in pattern.finditer(text)]
+        assert [match.span() for match in pii._matches(text, group, pattern)] == everywhere
+
+
 def test_redaction_puts_typed_tokens_and_keeps_the_rest() -> None:
     text = "Ring 13812345678 or write to a.b@mail.org!"
     assert pii.redact(text, pii.find(text)) == "Ring [PHONE] or write to [EMAIL]!"
