@@ -252,19 +252,40 @@ def _assemble(  # type: ignore[no-untyped-def]
     return out, here, above
 
 
-def _title_share(lines: Lines, title: str | None) -> np.ndarray:
-    """Whether a line is a part of the page's title, or the title a part of it."""
-    shares = np.zeros(len(lines.starts), np.float32)
-    wanted = " ".join((title or "").split()).encode()
-    if len(wanted) < 4:
+@compiled
+def _holds(whole, start, end, part, first, last):  # type: ignore[no-untyped-def]
+    """Whether `part[first:last]` stands in `whole[start:end]`."""
+    size = last - first
+    for at in range(start, end - size + 1):
+        k = 0
+        while k < size and whole[at + k] == part[first + k]:
+            k += 1
+        if k == size:
+            return True
+    return False
+
+
+@compiled
+def _title_shares(text, starts, ends, title):  # type: ignore[no-untyped-def]
+    shares = np.zeros(len(starts), np.float32)
+    wanted = len(title)
+    if wanted < 4:
         return shares
-    text = lines.text.tobytes()
-    for i, (start, end) in enumerate(zip(lines.starts.tolist(), lines.ends.tolist(), strict=True)):
-        if 4 <= end - start <= 400 and text[start:end] in wanted:
-            shares[i] = (end - start) / len(wanted)
-        elif 0 <= end - start - len(wanted) <= 20 and wanted in text[start:end]:
-            shares[i] = 1
+    for i in range(len(starts)):
+        size = ends[i] - starts[i]
+        if size >= 4 and size <= min(wanted, 400):
+            if _holds(title, 0, wanted, text, starts[i], ends[i]):
+                shares[i] = np.float32(size / wanted)
+        if shares[i] == 0 and size >= wanted and size <= wanted + 20:
+            if _holds(text, starts[i], ends[i], title, 0, wanted):
+                shares[i] = 1
     return shares
+
+
+def _title_share(lines: Lines, title: str | None) -> np.ndarray:
+    """How much of the page's title a line is, 1 where it holds all of it; float32 (n)."""
+    wanted = np.frombuffer(" ".join((title or "").split()).encode(), np.uint8)
+    return np.asarray(_title_shares(lines.text, lines.starts, lines.ends, wanted))
 
 
 class Rows(NamedTuple):

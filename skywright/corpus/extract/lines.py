@@ -79,8 +79,11 @@ def _entity(data, at):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _lines(data, room):  # type: ignore[no-untyped-def]
+def _lines(data):  # type: ignore[no-untyped-def]
     n = len(data)
+    room = 1
+    for byte in data:
+        room += byte == 10 or byte == 60
     text = np.empty(n, np.uint8)
     starts = np.empty(room, np.int64)
     ends = np.empty(room, np.int64)
@@ -197,6 +200,34 @@ def _lines(data, room):  # type: ignore[no-untyped-def]
 
 def lines(markup: str) -> Lines:
     """Lines of a page given as resiliparse's minimal HTML with links and without alt texts."""
-    data = np.frombuffer(markup.encode(), np.uint8)
-    room = markup.count("\n") + markup.count("<") + 1
-    return Lines(*_lines(data, room))
+    return Lines(*_lines(np.frombuffer(markup.encode(), np.uint8)))
+
+
+@compiled
+def _joined(text, starts, ends, breaks, kinds, keep):  # type: ignore[no-untyped-def]
+    out = np.empty(len(text) + 2 * len(starts), np.uint8)
+    filled = 0
+    apart = 0  # newlines since the last kept line, with those of lines that were dropped
+    for i in range(len(starts)):
+        apart = max(apart, breaks[i])
+        if not keep[i]:
+            continue
+        at = starts[i]
+        if filled:
+            for _ in range(2 if apart > 1 else 1):
+                out[filled] = 10
+                filled += 1
+        if not filled or kinds[i] != PREFORMATTED:
+            while at < ends[i] and (text[at] == 32 or text[at] == 9):
+                at += 1
+        for k in range(at, ends[i]):
+            out[filled] = text[k]
+            filled += 1
+        apart = 0
+    return out[:filled]
+
+
+def joined(found: Lines, keep: np.ndarray) -> str:
+    """The kept lines (`keep` bool (n)) as one text, paragraphs apart by an empty line."""
+    columns = (found.starts, found.ends, found.breaks, found.kind)
+    return str(_joined(found.text, *columns, keep).tobytes(), "utf-8")

@@ -11,7 +11,7 @@ import re
 from resiliparse.extract.html2text import extract_plain_text
 
 from skywright.corpus.extract.features import features
-from skywright.corpus.extract.lines import PREFORMATTED, Lines, lines
+from skywright.corpus.extract.lines import Lines, joined, lines
 from skywright.corpus.extract.model import Model, kept, shipped
 from skywright.corpus.extract.scan import Runs
 from skywright.corpus.panics import panics_as_errors
@@ -38,24 +38,4 @@ def page_lines(page: str) -> Lines:
 def main_text(page: str, runs: Runs, title: str | None, model: Model | None = None) -> str:
     """Main content of a page that has been scanned (`runs`)."""
     found = page_lines(page)
-    return joined(found, kept(features(found, runs, title), model or shipped()).tolist())
-
-
-def joined(found: Lines, keep: list[bool]) -> str:
-    """The kept lines as one text."""
-    text = found.text.tobytes()
-    parts: list[bytes] = []
-    apart = 0  # newlines since the last kept line, with those of lines that were dropped
-    columns = (found.starts, found.ends, found.breaks, found.kind)
-    for kept_line, start, end, breaks, kind in zip(
-        keep, *(column.tolist() for column in columns), strict=True
-    ):
-        apart = max(apart, breaks)
-        if not kept_line:
-            continue
-        line = text[start:end]
-        if parts:
-            parts.append(b"\n\n" if apart > 1 else b"\n")
-        parts.append(line if kind == PREFORMATTED and parts else line.lstrip(b" \t"))
-        apart = 0
-    return b"".join(parts).decode()
+    return joined(found, kept(features(found, runs, title), model or shipped()))

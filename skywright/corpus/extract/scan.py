@@ -229,8 +229,11 @@ def solid(data, at):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _scan(data, room, tag_keys, tag_kinds, tag_hints, word_keys, word_masks, box):  # type: ignore[no-untyped-def]
+def _scan(data, tag_keys, tag_kinds, tag_hints, word_keys, word_masks, box):  # type: ignore[no-untyped-def]
     n = len(data)
+    room = 1  # a run of text begins behind a tag
+    for byte in data:
+        room += byte == 60
     letters = np.empty(n, np.uint8)
     starts = np.empty(room + 2, np.int64)
     near = np.empty(room + 1, np.int64)
@@ -455,5 +458,5 @@ def _tables() -> tuple[np.ndarray, ...]:
 def scan(page: bytes) -> tuple[Counts, Runs]:
     """Counts and runs of text of a page in UTF-8 (or in a charset that keeps ASCII)."""
     data = np.frombuffer(page, np.uint8)
-    tags, depth, attributes, *runs = _scan(data, page.count(b"<") + 1, *_tables())
+    tags, depth, attributes, *runs = _scan(data, *_tables())
     return Counts(tags, depth, attributes), Runs(*runs)

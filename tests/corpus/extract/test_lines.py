@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skywright.corpus.extract.lines import HEADING, ITEM, PARAGRAPH, PREFORMATTED, Lines, lines
-from skywright.corpus.extract.own import joined, page_lines, title_of
+from skywright.corpus.extract.lines import (
+    HEADING,
+    ITEM,
+    PARAGRAPH,
+    PREFORMATTED,
+    Lines,
+    joined,
+    lines,
+)
+from skywright.corpus.extract.own import page_lines, title_of
 
 
 def texts(found: Lines) -> list[str]:
@@ -39,7 +48,7 @@ def test_a_mark_without_an_address_is_no_link() -> None:
 def test_what_is_written_is_what_stood_on_the_page(text: str) -> None:
     page = "<p>" + text.replace("&", "&amp;").replace("<", "&lt;") + "</p>"
     found = page_lines(page)
-    kept = joined(found, [True] * len(found.starts))
+    kept = joined(found, np.ones(len(found.starts), bool))
     shown = re.sub(r"\s|\u200b", "", text)
     assert re.sub(r"\s|\u200b", "", kept) == shown
 
@@ -51,8 +60,8 @@ def test_any_markup_is_cut_into_lines_that_show_something(markup: str) -> None:
 
 def test_dropped_lines_leave_paragraphs_apart() -> None:
     found = page_lines("<p>One</p><p>menu</p>two<br>three")
-    assert joined(found, [True, False, True, True]) == "One\n\ntwo\nthree"
-    assert joined(found, [False] * 4) == ""
+    assert joined(found, np.array([True, False, True, True])) == "One\n\ntwo\nthree"
+    assert joined(found, np.zeros(4, bool)) == ""
 
 
 def test_titles_are_read_as_they_are_shown() -> None:
