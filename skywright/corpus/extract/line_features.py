@@ -28,15 +28,12 @@ _COLUMNS = len(LINE)
 class Measured(NamedTuple):
     """n lines by themselves.
 
-    rows float32 (n, len(LINE)); tokens int64 (n); hashes uint64 (n) of a line's words; letters
-    uint8 and starts int64 (n + 1): the lines' letters and digits, as `scan.solid` has them.
+    rows float32 (n, len(LINE)); tokens int64 (n); hashes uint64 (n) of a line's words.
     """
 
     rows: np.ndarray
     tokens: np.ndarray
     hashes: np.ndarray
-    letters: np.ndarray
-    starts: np.ndarray
 
 
 @compiled
@@ -58,9 +55,6 @@ def _measure(  # type: ignore[no-untyped-def]
     rows = np.zeros((n, columns), np.float32)
     token_counts = np.zeros(n, np.int64)
     hashes = np.zeros(n, np.uint64)
-    letters = np.empty(len(text), np.uint8)
-    letter_starts = np.zeros(n + 1, np.int64)
-    filled = 0
     seen = np.zeros(hints, np.int64)
     for i in range(n):
         at = starts[i]
@@ -226,25 +220,7 @@ def _measure(  # type: ignore[no-untyped-def]
                     ending = 0
                 elif what == 6 and ending != 1:
                     ending = 4
-                keep = 0
-                if byte < 0x80:
-                    keep = 1 if in_word else 0
-                elif (
-                    (size == 2 and byte >= 0xCE)
-                    or size == 4
-                    or (
-                        size == 3
-                        and byte != 0xE2
-                        and byte != 0xEF
-                        and not (byte == 0xE3 and text[at + 1] == 0x80)
-                    )
-                ):
-                    keep = size
-                for k in range(at, min(at + keep, end)):
-                    letters[filled] = text[k]
-                    filled += 1
             at += size
-        letter_starts[i + 1] = filled
         token_counts[i] = tokens
         hashes[i] = line_hash
         alphabet = small + big + other
@@ -269,7 +245,7 @@ def _measure(  # type: ignore[no-untyped-def]
         row[11 + hints + 2] = breaks[i]
         row[11 + hints + 3] = opening
         row[11 + hints + 4] = big * np.float32(1.0 / max(alphabet, 1))
-    return rows, token_counts, hashes, letters[:filled], letter_starts
+    return rows, token_counts, hashes
 
 
 @cache

@@ -10,7 +10,6 @@ from skywright.corpus.extract import own
 from skywright.corpus.extract.context import CONTEXT, OWN, context
 from skywright.corpus.extract.features import FEATURES, features
 from skywright.corpus.extract.model import Trees, chosen, kept, scores, shipped
-from skywright.corpus.extract.scan import scan
 from tests.corpus.pages import needs_data
 
 PAGE = (
@@ -41,7 +40,7 @@ def walked(trees: Trees, row: np.ndarray) -> float:
 
 def found_of(page: str) -> tuple[list[str], np.ndarray]:
     """Lines of a page, and whether the shipped model keeps each."""
-    rows = features(own.page_lines(page), scan(page.encode())[1], own.title_of(page))
+    rows = features(own.page_lines(page), own.title_of(page))
     return gold.lines_of(page), kept(rows, shipped())
 
 
@@ -61,7 +60,7 @@ def test_an_article_stays_and_what_is_around_it_goes() -> None:
 
 def test_features_are_numbers_for_any_page() -> None:
     for page in ("", "<p>", "<p>x", "<a href=x>y</a>" * 50, "<table>" + "<td>中文。" * 300):
-        rows = features(own.page_lines(page), scan(page.encode())[1], "x")
+        rows = features(own.page_lines(page), "x")
         assert np.isfinite(rows.rows).all()
         assert np.isfinite(context(rows, np.ones(len(rows.rows)))).all()
         assert kept(rows, shipped()).shape == (len(rows.rows),)
@@ -83,7 +82,7 @@ def test_the_labelled_chinese_pages_are_read_as_a_person_reads_them() -> None:
     """Pages the model has seen: a guard against breaking features or trees, no measure of quality
     (for that see benchmarks/extraction.py)."""
     pages = list(gold.labelled(None))
-    texts = [own.main_text(p.html, scan(p.html.encode())[1], own.title_of(p.html)) for p in pages]
+    texts = [own.main_text(own.page_lines(p.html), own.title_of(p.html)) for p in pages]
     tokens = zip(gold.token_lists(texts), gold.token_lists([p.gold for p in pages]), strict=True)
     pairs = np.array([gold.overlap(ours, theirs) for ours, theirs in tokens])
     assert len(pages) == 35
