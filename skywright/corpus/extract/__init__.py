@@ -2,7 +2,7 @@
 
 Three tiers: `own` (the default: a line model trained for this), `fast`
 (resiliparse's own rules) and `precise` (trafilatura, an extra). All are guarded by the same counts,
-taken before parsing, because nesting and attributes cost quadratic time.
+taken first, because nesting and attributes cost parsers quadratic time.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def extract(
         ("tags", counts.tags, limits.max_tags),
         ("depth", counts.depth, limits.max_depth),
         ("attributes", counts.attributes, limits.max_attributes),
+        ("lines", len(found.starts), limits.max_tags),  # preformatted text needs no tags for them
     ):
         if value > most:
             return Extracted(None, charset, rule=rule, value=value, threshold=most)

@@ -305,7 +305,7 @@ def _line_ends(text, rows, line, block):  # type: ignore[no-untyped-def]
         end -= 1
     shown = _shows(text, begin, end)
     if shown:
-        row = rows[line[_COUNT]]
+        row = rows[:, line[_COUNT]]
         row[_START] = begin
         row[_END] = end
         row[_BREAKS] = line[_NEWLINES]
@@ -359,7 +359,7 @@ def _text(data, at, text, rows, line, levels, top, keys, values, controls):  # t
                 filled += 1
         if not line[_OPEN]:
             line[_OPEN] = 1
-            row = rows[line[_COUNT]]
+            row = rows[:, line[_COUNT]]
             row[_NEAR] = 0
             for i in range(max(0, top - 3), top):
                 row[_NEAR] |= levels[i, _OWN]
@@ -495,7 +495,7 @@ def _scan(  # type: ignore[no-untyped-def]
     for byte in data:
         room += byte == 60 or byte == 10 or byte == 38
     text = np.empty(n + n // 4 + 16, np.uint8)  # &nGt; is a fifth longer when it is decoded
-    rows = np.empty((room, 13), np.int64)
+    rows = np.empty((13, room), np.int64)  # memory that no line fills is never touched
     stack = np.zeros(_STACK, np.uint64)
     levels = np.zeros((_STACK, 10), np.int64)
     line = np.zeros(9, np.int64)
@@ -619,8 +619,7 @@ def _scan(  # type: ignore[no-untyped-def]
         if top <= foreign_from:
             foreign_from = -1
     _line_ends(text, rows, line, 1)
-    columns = np.ascontiguousarray(rows[: line[_COUNT]].T)
-    return (tags, deepest, most), text[: line[_FILLED]], columns
+    return (tags, deepest, most), text[: line[_FILLED]], rows[:, : line[_COUNT]]
 
 
 @cache
