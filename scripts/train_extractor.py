@@ -35,7 +35,7 @@ FOLDS = Path(__file__).parents[1] / "benchmarks/extraction_folds.json"
 ASSET = Path(__file__).parents[1] / "skywright/corpus/extract/assets/lines.json"
 # Small trees and few of them: they are evaluated on every line of every page.
 FIRST = {
-    "max_iter": 60, "learning_rate": 0.12, "max_leaf_nodes": 24, "l2_regularization": 5.0,
+    "max_iter": 100, "learning_rate": 0.08, "max_leaf_nodes": 24, "l2_regularization": 5.0,
     "min_samples_leaf": 20, "max_features": 0.5, "max_bins": 64,
 }  # fmt: skip
 SECOND = {

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from importlib.resources import files
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,7 +13,7 @@ from benchmarks import gold
 from skywright.corpus.extract import own
 from skywright.corpus.extract.context import CONTEXT, OWN, context
 from skywright.corpus.extract.features import FEATURES, features
-from skywright.corpus.extract.model import Trees, chosen, kept, scores, shipped
+from skywright.corpus.extract.model import ASSET, chosen, kept, scores, shipped, trees
 from tests.corpus.pages import needs_data
 
 PAGE = (
@@ -26,15 +30,14 @@ PROSE = [
 ]
 
 
-def walked(trees: Trees, row: np.ndarray) -> float:
+def walked(written: dict[str, Any], row: np.ndarray) -> float:
     """The sum of the leaves a row falls into, one step at a time."""
-    total = np.float32(trees.start)
-    for root in trees.roots.tolist():
-        node = root
-        while trees.feature[node] >= 0:
-            left = row[trees.feature[node]] <= trees.limit[node]
-            node = int(trees.left[node] if left else trees.right[node])
-        total += trees.value[node]
+    total = np.float32(written["start"])
+    for node in written["roots"]:
+        while written["feature"][node] >= 0:
+            at_most = row[written["feature"][node]] <= np.float32(written["limit"][node])
+            node = written["left" if at_most else "right"][node]
+        total += written["value"][node]
     return 1 / (1 + float(np.exp(-total)))
 
 
@@ -45,11 +48,12 @@ def found_of(page: str) -> tuple[list[str], np.ndarray]:
 
 
 def test_trees_give_what_a_walk_through_them_gives() -> None:
-    model, draw = shipped(), np.random.default_rng(0)
-    for trees, width in ((model.first, len(FEATURES)), (model.second, len(CONTEXT) + len(OWN))):
+    written = json.loads((files("skywright.corpus.extract") / ASSET).read_text())
+    draw = np.random.default_rng(0)
+    for name, width in (("first", len(FEATURES)), ("second", len(CONTEXT) + len(OWN))):
         rows = draw.normal(0, 3, (20, width)).astype(np.float32)
-        expected = [walked(trees, row) for row in rows]
-        assert scores(rows, trees) == pytest.approx(expected, rel=1e-4)
+        expected = [walked(written[name], row) for row in rows]
+        assert scores(rows, trees(written[name])) == pytest.approx(expected, rel=1e-4)
 
 
 def test_an_article_stays_and_what_is_around_it_goes() -> None:
