@@ -83,8 +83,8 @@ def decode(data: bytes, http_charset: str | None) -> Decoded:
     if data.isascii():
         return Decoded(data.decode("ascii"), "ascii", 0)
     non_ascii = _non_ascii(data)
-    if non_ascii >= SURE_UTF8_BYTES and (text := _valid_utf8(data)) is not None:
-        return Decoded(text, "utf-8", 0)
+    if non_ascii >= SURE_UTF8_BYTES and (valid := _valid_utf8(data)) is not None:
+        return Decoded(valid, "utf-8", 0)
     http, meta = codec_of(http_charset), codec_of(declared_in_page(data))
     if meta in ("utf-16", "utf-16-le", "utf-16-be"):
         meta = "utf-8"  # the declaration was read byte by byte, so it cannot be true
