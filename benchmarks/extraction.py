@@ -77,12 +77,13 @@ def written(pages: list[gold.Page], path: Path) -> Path:
 def folded_texts(pages: list[gold.Page]) -> list[str]:
     """Our texts, each from a model that saw no page of the site."""
     from skywright.corpus.extract import own
+    from skywright.corpus.extract.lines import joined
 
     rows = {(row["set"], row["page"]): row for row in json.loads(FOLDS.read_text())}
     texts = []
     for page in pages:
         row, lines = rows[page.set, page.name], own.page_lines(page.html)
-        texts.append(own.joined(lines, gold.mask(row["kept"], len(lines.starts)).tolist()))
+        texts.append(joined(lines, gold.mask(row["kept"], len(lines.starts))))
     return texts
 
 

@@ -69,7 +69,10 @@ def ours(warcs: Path, out: Path, workers: int) -> dict[str, Any]:
         )  # fmt: skip
         duplicates = {"url_duplicates": done["url_duplicates"].shards("dropped")}
         done["ledger"] = runner.map(
-            ledger.ENTRIES, traces, ledger.LedgerParams(drop_tables=1), duplicates
+            ledger.ENTRIES,
+            traces,
+            ledger.LedgerParams(drop_tables=1, error_tables=("extract",)),
+            duplicates,
         )
         return done
 

@@ -30,13 +30,12 @@ from skywright.corpus.extract.context import CONTEXT, OWN, context
 from skywright.corpus.extract.features import FEATURES, features
 from skywright.corpus.extract.lines import Lines
 from skywright.corpus.extract.model import chosen
-from skywright.corpus.extract.scan import scan
 
 FOLDS = Path(__file__).parents[1] / "benchmarks/extraction_folds.json"
 ASSET = Path(__file__).parents[1] / "skywright/corpus/extract/assets/lines.json"
 # Small trees and few of them: they are evaluated on every line of every page.
 FIRST = {
-    "max_iter": 60, "learning_rate": 0.12, "max_leaf_nodes": 24, "l2_regularization": 5.0,
+    "max_iter": 100, "learning_rate": 0.08, "max_leaf_nodes": 24, "l2_regularization": 5.0,
     "min_samples_leaf": 20, "max_features": 0.5, "max_bins": 64,
 }  # fmt: skip
 SECOND = {
@@ -54,7 +53,7 @@ class Example:
         self.page = page
         self.lines: Lines = own.page_lines(page.html)
         title = own.title_of(page.html)
-        self.found = features(self.lines, scan(page.html.encode())[1], title)
+        self.found = features(self.lines, title)
         text = self.lines.text.tobytes()
         bounds = zip(self.lines.starts, self.lines.ends, strict=True)
         self.tokens = gold.token_lists([text[a:b].decode() for a, b in bounds])
@@ -108,12 +107,12 @@ def first_scores(examples: list[Example], fold: np.ndarray) -> list[np.ndarray]:
     return out
 
 
-def out_of_fold(examples: list[Example], count: int, nested: bool) -> list[np.ndarray]:
+def out_of_fold(
+    examples: list[Example], fold: np.ndarray, first: list[np.ndarray], nested: bool
+) -> list[np.ndarray]:
     """Scores of the second model for every page, without pages of its site in training."""
-    fold = gold.folds([e.page for e in examples], count, seed=1)
-    first = first_scores(examples, fold)
     out: list[np.ndarray] = [np.zeros(0)] * len(examples)
-    for k in range(count):
+    for k in np.unique(fold):
         inside = np.flatnonzero(fold != k)
         train = [examples[i] for i in inside]
         seen = first_scores(train, fold[inside]) if nested else [first[i] for i in inside]
@@ -157,7 +156,9 @@ def main() -> None:
     given = parser.parse_args()
     examples = [Example(page) for page in gold.load(given.packages)]
     print(f"{len(examples)} pages", file=sys.stderr, flush=True)
-    scores = out_of_fold(examples, given.folds, given.nested)
+    fold = gold.folds([e.page for e in examples], given.folds, seed=1)
+    unseen = first_scores(examples, fold)
+    scores = out_of_fold(examples, fold, unseen, given.nested)
     sets = sorted({e.page.set for e in examples})
     report: dict[str, dict[str, float]] = {name: {} for name in sets}
     for threshold in THRESHOLDS:
@@ -173,8 +174,6 @@ def main() -> None:
     for name in sets:
         print(name, json.dumps(report[name]))
     print("threshold", best)
-    fold = gold.folds([e.page for e in examples], given.folds, seed=1)
-    unseen = first_scores(examples, fold)
     around = [context(e.found, s) for e, s in zip(examples, unseen, strict=True)]
     asset = {
         "what": "line models of skywright's own extractor; written by scripts/train_extractor.py",

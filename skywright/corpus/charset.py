@@ -11,6 +11,7 @@ import codecs
 import re
 from typing import NamedTuple
 
+import numpy as np
 from resiliparse.parse.encoding import detect_encoding
 
 _META = re.compile(
@@ -82,9 +83,8 @@ def decode(data: bytes, http_charset: str | None) -> Decoded:
     if data.isascii():
         return Decoded(data.decode("ascii"), "ascii", 0)
     non_ascii = _non_ascii(data)
-    utf8 = _decode(data, "utf-8")
-    if utf8.replaced == 0 and non_ascii >= SURE_UTF8_BYTES:
-        return utf8
+    if non_ascii >= SURE_UTF8_BYTES and (valid := _valid_utf8(data)) is not None:
+        return Decoded(valid, "utf-8", 0)
     http, meta = codec_of(http_charset), codec_of(declared_in_page(data))
     if meta in ("utf-16", "utf-16-le", "utf-16-be"):
         meta = "utf-8"  # the declaration was read byte by byte, so it cannot be true
@@ -114,8 +114,15 @@ def _decode(data: bytes, codec: str) -> Decoded:
     return Decoded(text, codec, max(text.count("\ufffd") - already, 0))
 
 
+def _valid_utf8(data: bytes) -> str | None:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
 def _non_ascii(data: bytes) -> int:
-    return len(data) - len(data.translate(None, _HIGH))
+    return int(np.count_nonzero(np.frombuffer(data, np.int8) < 0))
 
 
 def _mostly_ascii(data: bytes) -> bool:
@@ -131,4 +138,3 @@ def _speaking(data: bytes) -> bytes:
 
 
 _WRITTEN = {codec: "\ufffd".encode(codec) for codec in ("utf-8", "gb18030")}
-_HIGH = bytes(range(0x80, 0x100))

@@ -101,7 +101,7 @@ class LimitsConfig(Config):
 
 
 class ExtractionConfig(Config):
-    """How the main content of a page is found: `own` (a line model over resiliparse's parser),
+    """How the main content of a page is found: `own` (a line model trained for this),
     `fast` (resiliparse's rules), `precise` (trafilatura in fast mode, an extra).
 
     The precise tier gives a page `precise_timeout_s` seconds, and a new process every

@@ -317,7 +317,7 @@ def _merged_meta(meta: str | None, extra: dict[str, Any]) -> str:
 
 
 EXTRACT = MapStage(
-    "extract", f"3 {MARKUP_VERSION}", extract_batch,
+    "extract", f"4 {MARKUP_VERSION}", extract_batch,
     {"documents": DOCUMENT_SCHEMA, "dropped": DROP_SCHEMA}, read_survivors, batch_rows=32,
     libraries=("fastwarc", "resiliparse", "fasttext-community"),
 )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -67,7 +67,7 @@ def tables(records: Iterable[Record]) -> Iterator[pa.Table]:
     held = 0
     yielded = False
     for record in records:
-        rows.append(asdict(record))
+        rows.append(vars(record))
         held += len(record.payload or b"")
         if len(rows) >= BATCH_ROWS or held >= BATCH_BYTES:
             yield pa.Table.from_pylist(rows, schema=RECORD_SCHEMA)

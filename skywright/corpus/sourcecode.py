@@ -43,10 +43,13 @@ _HEAD = re.compile(
 )
 
 
-def _is_code_line(line: str) -> bool:
-    """`line` has no white space at its ends."""
-    if line.endswith(_ENDS) or any(line.find(operator) > 0 for operator in _OPERATORS):
+def _is_code_line(line: str, operators: list[str]) -> bool:
+    """`line` has no white space at its ends; `operators` are those that the text holds at all."""
+    if line.endswith(_ENDS):
         return True
+    for operator in operators:
+        if line.find(operator) > 0:
+            return True
     if line.endswith(_CALL_ENDS) and _CALL.search(line):
         return True
     return _HEAD.match(line) is not None or ("=" in line and _ASSIGNMENT.match(line) is not None)
@@ -61,11 +64,13 @@ def code_share(text: str) -> float:
         part = SAMPLE_LINES // 3
         middle = (len(lines) - part) // 2
         lines = lines[:part] + lines[middle : middle + part] + lines[-part:]
+    sample = "\n".join(lines)
+    operators = [operator for operator in _OPERATORS if operator in sample]
     total = of_code = 0
     for line in map(str.strip, lines):
         size = len(line) if line.isascii() else len(line.encode("utf-8", "replace"))
         total += size
-        if len(line) <= MAX_LINE_CHARS and _is_code_line(line):
+        if len(line) <= MAX_LINE_CHARS and _is_code_line(line, operators):
             of_code += size
     return of_code / total
 

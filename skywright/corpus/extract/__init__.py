@@ -1,12 +1,13 @@
 """From a page to the text of its main content.
 
-Three tiers: `own` (the default: resiliparse's parser and a line model trained for this), `fast`
+Three tiers: `own` (the default: a line model trained for this), `fast`
 (resiliparse's own rules) and `precise` (trafilatura, an extra). All are guarded by the same counts,
-taken before parsing, because nesting and attributes cost quadratic time.
+taken first, because nesting and attributes cost parsers quadratic time.
 """
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from typing import NamedTuple
 
 from resiliparse.extract.html2text import extract_plain_text
@@ -46,17 +47,19 @@ def extract(
     What is written is what stood on the page: no width, case or punctuation is touched.
     """
     page, charset, replaced = decode(data, http_charset)
-    counts, runs = scan(data if charset in ("utf-8", "ascii") else page.encode())
+    valid = charset in ("utf-8", "ascii") and not replaced and not data.startswith(BOM_UTF8)
+    counts, found = scan(data if valid else page.encode())
     for rule, value, most in (
         ("tags", counts.tags, limits.max_tags),
         ("depth", counts.depth, limits.max_depth),
         ("attributes", counts.attributes, limits.max_attributes),
+        ("lines", len(found.starts), limits.max_tags),  # preformatted text needs no tags for them
     ):
         if value > most:
             return Extracted(None, charset, rule=rule, value=value, threshold=most)
     title = own.title_of(page)
     if extraction.tier == "own":
-        text = own.main_text(page, runs, title)
+        text = own.main_text(found, title)
     elif extraction.tier == "fast":
         with panics_as_errors():
             text = extract_plain_text(page, main_content=True)

@@ -1,7 +1,7 @@
 """What the model sees of a line: the line itself, its neighbours, its page, the elements around it.
 
-Three passes over a page's lines: each line alone (`line_features`), its run of text in the scanned
-page (`_match`), and everything together as one row of numbers (`_assemble`).
+Two passes over a page's lines: each line alone (`line_features`), and everything together as one
+row of numbers (`_assemble`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import numpy as np
 from skywright.corpus.extract import words
 from skywright.corpus.extract.line_features import LINE, measure
 from skywright.corpus.extract.lines import Lines
-from skywright.corpus.extract.scan import Runs
 from skywright.engine.compiled import compiled
 
 _NEAR_BY = (-3, -2, -1, 1, 2, 3)
@@ -24,7 +23,7 @@ PAGE = (
     "after_first", "before_last", "repeated", "in_title",
 )  # fmt: skip
 AROUND = (
-    "matched", "depth", "run_linked", "group_lines", "group_tokens", "group_prose", "group_linked",
+    "depth", "in_link", "group_lines", "group_tokens", "group_prose", "group_linked",
     "outer_tokens", "outer_prose", "outer_linked", "main_group", "main_outer", "main_depth",
     "group_as_above", "group_as_below",
 )  # fmt: skip
@@ -45,46 +44,9 @@ _PLACES = (
 _FAR = 50  # lines beyond which distance is all the same
 
 
-_PREFIX = 16  # letters by which a line is known in the scanned page
-_SHORT = 6  # a line with fewer letters is looked for close by only
-_CLOSE = 12  # runs
-_AHEAD = 4000
-
-
-@compiled
-def _match(line_letters, line_starts, run_letters, run_starts):  # type: ignore[no-untyped-def]
-    """The run of text at which each line begins, -1 where none does; lines and runs in order."""
-    n = len(line_starts) - 1
-    runs = len(run_starts) - 1
-    found = np.full(n, -1, np.int64)
-    expected = 0  # the run that should come next
-    for i in range(n):
-        size = line_starts[i + 1] - line_starts[i]
-        if size == 0:
-            continue
-        length = min(size, _PREFIX)
-        begin = line_starts[i]
-        last = min(runs, expected + (_CLOSE if length < _SHORT else _AHEAD))
-        for j in range(expected, last):
-            at = run_starts[j]
-            if at + length > len(run_letters) or run_letters[at] != line_letters[begin]:
-                continue
-            k = 1
-            while k < length and run_letters[at + k] == line_letters[begin + k]:
-                k += 1
-            if k == length:
-                found[i] = j
-                # The next line begins where this one's letters end, or a little before.
-                expected = j + 1
-                while expected < runs and run_starts[expected] < at + size:
-                    expected += 1
-                break
-    return found
-
-
 @compiled
 def _assemble(  # type: ignore[no-untyped-def]
-    rows, tokens, hashes, found, near, far, depth, group, outer, run_linked, in_title, columns,
+    rows, tokens, hashes, near, far, depth, group, outer, in_link, in_title, columns,
     hints,
 ):  # fmt: skip
     n = len(rows)
@@ -119,20 +81,8 @@ def _assemble(  # type: ignore[no-untyped-def]
             last = i
     # Blocks of the page: numbers are dense from 1, 0 is outside of all.
     blocks = 1
-    here = np.zeros(n, np.int64)
-    above = np.zeros(n, np.int64)
-    level = np.zeros(n, np.int64)
-    run = np.full(n, -1, np.int64)
-    known = -1
     for i in range(n):
-        if found[i] >= 0:
-            known = found[i]
-        run[i] = known
-        if known >= 0:
-            here[i] = group[known]
-            above[i] = outer[known]
-            level[i] = depth[known]
-            blocks = max(blocks, max(here[i], above[i]) + 1)
+        blocks = max(blocks, max(group[i], outer[i]) + 1)
     block_lines = np.zeros(blocks, np.int64)
     block_tokens = np.zeros(blocks, np.int64)
     block_prose = np.zeros(blocks, np.int64)
@@ -141,16 +91,16 @@ def _assemble(  # type: ignore[no-untyped-def]
     wide_prose = np.zeros(blocks, np.int64)
     wide_linked = np.zeros(blocks, np.float64)
     for i in range(n):
-        g = here[i]
+        g = group[i]
         block_lines[g] += 1
         block_tokens[g] += tokens[i]
         block_prose[g] += prose[i]
         block_linked[g] += rows[i, linked_at] * tokens[i]
-        for b in (g, above[i]):
+        for b in (g, outer[i]):
             wide_tokens[b] += tokens[i]
             wide_prose[b] += prose[i]
             wide_linked[b] += rows[i, linked_at] * tokens[i]
-            if g == above[i]:
+            if g == outer[i]:
                 break
     main = 0  # the block with most prose
     for b in range(1, blocks):
@@ -159,9 +109,9 @@ def _assemble(  # type: ignore[no-untyped-def]
     main_above = 0
     main_level = 0
     for i in range(n):
-        if here[i] == main:
-            main_above = above[i]
-            main_level = level[i]
+        if group[i] == main:
+            main_above = outer[i]
+            main_level = depth[i]
             break
     tokens_sum = np.zeros(n + 1, np.int64)
     prose_sum = np.zeros(n + 1, np.int64)
@@ -224,47 +174,65 @@ def _assemble(  # type: ignore[no-untyped-def]
         row[at + 16] = copies
         row[at + 17] = in_title[i]
         at += 18
-        g = here[i]
-        o = above[i]
-        r = run[i]
-        row[at] = found[i] >= 0
-        row[at + 1] = level[i]
-        row[at + 2] = run_linked[r] if r >= 0 else 0
-        row[at + 3] = np.log2(1.0 + block_lines[g])
-        row[at + 4] = np.log2(1.0 + block_tokens[g])
-        row[at + 5] = block_prose[g] * per_prose
-        row[at + 6] = block_linked[g] / max(block_tokens[g], 1)
-        row[at + 7] = np.log2(1.0 + wide_tokens[o])
-        row[at + 8] = wide_prose[o] * per_prose
-        row[at + 9] = wide_linked[o] / max(wide_tokens[o], 1)
-        row[at + 10] = g == main
-        row[at + 11] = (g == main) + (o == main) + 2 * (o == main_above)
-        row[at + 12] = level[i] - main_level
-        row[at + 13] = i > 0 and here[i - 1] == g
-        row[at + 14] = i + 1 < n and here[i + 1] == g
-        at += 15
-        if r >= 0:
-            for k in range(hints):
-                row[at + k] = (near[r] >> k) & 1
-                row[at + hints + k] = (far[r] >> k) & 1
+        g = group[i]
+        o = outer[i]
+        row[at] = depth[i]
+        row[at + 1] = in_link[i]
+        row[at + 2] = np.log2(1.0 + block_lines[g])
+        row[at + 3] = np.log2(1.0 + block_tokens[g])
+        row[at + 4] = block_prose[g] * per_prose
+        row[at + 5] = block_linked[g] / max(block_tokens[g], 1)
+        row[at + 6] = np.log2(1.0 + wide_tokens[o])
+        row[at + 7] = wide_prose[o] * per_prose
+        row[at + 8] = wide_linked[o] / max(wide_tokens[o], 1)
+        row[at + 9] = g == main
+        row[at + 10] = (g == main) + (o == main) + 2 * (o == main_above)
+        row[at + 11] = depth[i] - main_level
+        row[at + 12] = i > 0 and group[i - 1] == g
+        row[at + 13] = i + 1 < n and group[i + 1] == g
+        at += 14
+        for k in range(hints):
+            row[at + k] = (near[i] >> k) & 1
+            row[at + hints + k] = (far[i] >> k) & 1
         if prose[i] > 0:
             prose_before = i
-    return out, here, above
+    return out
+
+
+@compiled
+def _holds(whole, start, end, part, first, last):  # type: ignore[no-untyped-def]
+    """Whether `part[first:last]` stands in `whole[start:end]`."""
+    size = last - first
+    for at in range(start, end - size + 1):
+        k = 0
+        while k < size and whole[at + k] == part[first + k]:
+            k += 1
+        if k == size:
+            return True
+    return False
+
+
+@compiled
+def _title_shares(text, starts, ends, title):  # type: ignore[no-untyped-def]
+    shares = np.zeros(len(starts), np.float32)
+    wanted = len(title)
+    if wanted < 4:
+        return shares
+    for i in range(len(starts)):
+        size = ends[i] - starts[i]
+        if size < 4 or size > wanted + 20:
+            continue
+        if size <= min(wanted, 400) and _holds(title, 0, wanted, text, starts[i], ends[i]):
+            shares[i] = np.float32(size / wanted)
+        elif size >= wanted and _holds(text, starts[i], ends[i], title, 0, wanted):
+            shares[i] = 1
+    return shares
 
 
 def _title_share(lines: Lines, title: str | None) -> np.ndarray:
-    """Whether a line is a part of the page's title, or the title a part of it."""
-    shares = np.zeros(len(lines.starts), np.float32)
-    wanted = " ".join((title or "").split()).encode()
-    if len(wanted) < 4:
-        return shares
-    text = lines.text.tobytes()
-    for i, (start, end) in enumerate(zip(lines.starts.tolist(), lines.ends.tolist(), strict=True)):
-        if 4 <= end - start <= 400 and text[start:end] in wanted:
-            shares[i] = (end - start) / len(wanted)
-        elif 0 <= end - start - len(wanted) <= 20 and wanted in text[start:end]:
-            shares[i] = 1
-    return shares
+    """How much of the page's title a line is, 1 where it holds all of it; float32 (n)."""
+    wanted = np.frombuffer(" ".join((title or "").split()).encode(), np.uint8)
+    return np.asarray(_title_shares(lines.text, lines.starts, lines.ends, wanted))
 
 
 class Rows(NamedTuple):
@@ -280,12 +248,12 @@ class Rows(NamedTuple):
     outer: np.ndarray
 
 
-def features(lines: Lines, runs: Runs, title: str | None) -> Rows:
+def features(lines: Lines, title: str | None) -> Rows:
     """Features of a page's lines."""
     line = measure(lines)
-    found = _match(line.letters, line.starts, runs.letters, runs.starts)
-    out, group, outer = _assemble(
-        line.rows, line.tokens, line.hashes, found, runs.near, runs.far, runs.depth, runs.group,
-        runs.outer, runs.linked, _title_share(lines, title), _PLACES, len(words.HINTS),
+    around = (lines.near, lines.far, lines.depth, lines.group, lines.outer, lines.in_link)
+    rows = _assemble(
+        line.rows, line.tokens, line.hashes, *around, _title_share(lines, title), _PLACES,
+        len(words.HINTS),
     )  # fmt: skip
-    return Rows(out, line.tokens, group, outer)
+    return Rows(rows, line.tokens, lines.group, lines.outer)

@@ -28,15 +28,12 @@ _COLUMNS = len(LINE)
 class Measured(NamedTuple):
     """n lines by themselves.
 
-    rows float32 (n, len(LINE)); tokens int64 (n); hashes uint64 (n) of a line's words; letters
-    uint8 and starts int64 (n + 1): the lines' letters and digits, as `scan.solid` has them.
+    rows float32 (n, len(LINE)); tokens int64 (n); hashes uint64 (n) of a line's words.
     """
 
     rows: np.ndarray
     tokens: np.ndarray
     hashes: np.ndarray
-    letters: np.ndarray
-    starts: np.ndarray
 
 
 @compiled
@@ -50,15 +47,14 @@ def _find(keys, values, h):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _measure(text, starts, ends, keys, masks, hints, columns):  # type: ignore[no-untyped-def]
-    """The parts of `Measured`, without what links and tags say."""
+def _measure(  # type: ignore[no-untyped-def]
+    text, starts, ends, linked, links, kind, level, breaks, keys, masks, hints, columns,
+):  # fmt: skip
+    """The parts of `Measured`."""
     n = len(starts)
     rows = np.zeros((n, columns), np.float32)
     token_counts = np.zeros(n, np.int64)
     hashes = np.zeros(n, np.uint64)
-    letters = np.empty(len(text), np.uint8)
-    letter_starts = np.zeros(n + 1, np.int64)
-    filled = 0
     seen = np.zeros(hints, np.int64)
     for i in range(n):
         at = starts[i]
@@ -224,25 +220,7 @@ def _measure(text, starts, ends, keys, masks, hints, columns):  # type: ignore[n
                     ending = 0
                 elif what == 6 and ending != 1:
                     ending = 4
-                keep = 0
-                if byte < 0x80:
-                    keep = 1 if in_word else 0
-                elif (
-                    (size == 2 and byte >= 0xCE)
-                    or size == 4
-                    or (
-                        size == 3
-                        and byte != 0xE2
-                        and byte != 0xEF
-                        and not (byte == 0xE3 and text[at + 1] == 0x80)
-                    )
-                ):
-                    keep = size
-                for k in range(at, min(at + keep, end)):
-                    letters[filled] = text[k]
-                    filled += 1
             at += size
-        letter_starts[i + 1] = filled
         token_counts[i] = tokens
         hashes[i] = line_hash
         alphabet = small + big + other
@@ -250,6 +228,8 @@ def _measure(text, starts, ends, keys, masks, hints, columns):  # type: ignore[n
         row = rows[i]
         row[0] = np.log2(1.0 + tokens)
         row[1] = (alphabet + digits) * np.float32(1.0 / max(latin, 1))
+        row[2] = min(linked[i] / max(end - starts[i], 1), 1.0)
+        row[3] = min(links[i], 20)
         row[4] = stops * per
         row[5] = commas * per
         row[6] = ending
@@ -260,9 +240,12 @@ def _measure(text, starts, ends, keys, masks, hints, columns):  # type: ignore[n
         row[11] = seen[0] * per
         for k in range(1, hints):
             row[11 + k] = min(seen[k], 4)
+        row[11 + hints] = kind[i]
+        row[11 + hints + 1] = level[i]
+        row[11 + hints + 2] = breaks[i]
         row[11 + hints + 3] = opening
         row[11 + hints + 4] = big * np.float32(1.0 / max(alphabet, 1))
-    return rows, token_counts, hashes, letters[:filled], letter_starts
+    return rows, token_counts, hashes
 
 
 @cache
@@ -272,15 +255,7 @@ def _table() -> tuple[np.ndarray, np.ndarray]:
 
 def measure(lines: Lines) -> Measured:
     """Measure every line of a page."""
-    found = Measured(*_measure(lines.text, lines.starts, lines.ends, *_table(), _TEXT, _COLUMNS))
-    sizes = np.maximum(lines.ends - lines.starts, 1)
-    columns = {
-        "linked": np.minimum(lines.linked / sizes, 1),
-        "links": np.minimum(lines.links, 20),
-        "kind": lines.kind,
-        "level": lines.level,
-        "breaks": lines.breaks,
-    }
-    for name, column in columns.items():
-        found.rows[:, LINE.index(name)] = column
-    return found
+    columns = (lines.linked, lines.links, lines.kind, lines.level, lines.breaks)
+    return Measured(
+        *_measure(lines.text, lines.starts, lines.ends, *columns, *_table(), _TEXT, _COLUMNS)
+    )

@@ -1,4 +1,4 @@
-"""The own tier: one parse by resiliparse, then every line is kept or dropped by a trained model.
+"""The own tier: a page is cut into lines in one pass, and a trained model keeps or drops each.
 
 What is written are the kept lines as they stood on the page, paragraphs apart by an empty line.
 """
@@ -8,13 +8,10 @@ from __future__ import annotations
 import html
 import re
 
-from resiliparse.extract.html2text import extract_plain_text
-
 from skywright.corpus.extract.features import features
-from skywright.corpus.extract.lines import PREFORMATTED, Lines, lines
+from skywright.corpus.extract.lines import Lines, joined
 from skywright.corpus.extract.model import Model, kept, shipped
-from skywright.corpus.extract.scan import Runs
-from skywright.corpus.panics import panics_as_errors
+from skywright.corpus.extract.scan import scan
 
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 
@@ -27,35 +24,9 @@ def title_of(page: str) -> str | None:
 
 def page_lines(page: str) -> Lines:
     """Every line of text of a page, menus and all."""
-    with panics_as_errors():
-        markup = extract_plain_text(
-            page, preserve_formatting="minimal_html", main_content=False, links=True,
-            alt_texts=False,
-        )  # fmt: skip
-    return lines(markup)
+    return scan(page.encode("utf-8", "replace"))[1]
 
 
-def main_text(page: str, runs: Runs, title: str | None, model: Model | None = None) -> str:
-    """Main content of a page that has been scanned (`runs`)."""
-    found = page_lines(page)
-    return joined(found, kept(features(found, runs, title), model or shipped()).tolist())
-
-
-def joined(found: Lines, keep: list[bool]) -> str:
-    """The kept lines as one text."""
-    text = found.text.tobytes()
-    parts: list[bytes] = []
-    apart = 0  # newlines since the last kept line, with those of lines that were dropped
-    columns = (found.starts, found.ends, found.breaks, found.kind)
-    for kept_line, start, end, breaks, kind in zip(
-        keep, *(column.tolist() for column in columns), strict=True
-    ):
-        apart = max(apart, breaks)
-        if not kept_line:
-            continue
-        line = text[start:end]
-        if parts:
-            parts.append(b"\n\n" if apart > 1 else b"\n")
-        parts.append(line if kind == PREFORMATTED and parts else line.lstrip(b" \t"))
-        apart = 0
-    return b"".join(parts).decode()
+def main_text(found: Lines, title: str | None, model: Model | None = None) -> str:
+    """Main content of a page, given its lines."""
+    return joined(found, kept(features(found, title), model or shipped()))

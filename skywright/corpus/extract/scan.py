@@ -1,10 +1,11 @@
-"""One look at a page's bytes before it is parsed: what it would cost, and what its parts are for.
+"""One pass over a page's bytes: what it would cost, its lines of text, what its parts are for.
 
-Counts tags, attributes and nesting, so that a page beyond the limits is never given to a parser,
-and remembers of every run of text the hints (class, id, role, tag name) of the elements around it,
-which a parser's plain output has lost. Follows the tokeniser and the scope rules of the HTML
-standard (section 13.2) as far as counting needs them; where it simplifies, it counts too much
-nesting rather than too little.
+Counts tags, attributes and nesting, so that a page beyond the limits is refused before a parser
+sees it, and cuts what the page shows into lines that know the hints (class, id, role, tag name) of
+the elements around them. Follows the tokeniser and the scope rules of the HTML standard (section
+13.2) as far as counting and lines need them; where it simplifies, it counts too much nesting rather
+than too little. No tree is built: text stands where it is written (a parser would move what stands
+in a table outside of its cells before the table).
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skywright.corpus.extract import words
+from skywright.corpus.extract import entities, words
+from skywright.corpus.extract.lines import HEADING, ITEM, PARAGRAPH, PLAIN, PREFORMATTED, Lines
 from skywright.engine.compiled import compiled
 
 _FNV = np.uint64(0xCBF29CE484222325)  # FNV-1a, 64 bits
 _PRIME = np.uint64(0x100000001B3)
-_SLOT = np.uint64(4095)
 
 _VOID, _SPECIAL, _FORMATTING = words.VOID, words.SPECIAL, words.FORMATTING
 _RAW, _MUTE, _BARRIER, _ENDS_P = words.RAW, words.MUTE, words.BARRIER, words.ENDS_P
@@ -28,14 +29,31 @@ _GROUP, _FOREIGN, _BREAKOUT, _P, _LI = (
 )  # fmt: skip
 _DD, _OPTION, _CELL, _ROW = words.DD, words.OPTION, words.CELL, words.ROW
 _HEADING, _ANCHOR, _BUTTON = words.HEADING, words.ANCHOR, words.BUTTON
-_CLASS, _ID, _ROLE, _ITEMPROP, _HREF = (
-    np.uint64(words.fnv(name)) for name in ("class", "id", "role", "itemprop", "href")
+_BLOCK, _APART, _PRE, _LIST, _BREAK = (
+    words.BLOCK, words.APART, words.PRE, words.LIST, words.BREAK,
+)  # fmt: skip
+_CLASS, _ID, _ROLE, _ITEMPROP, _HREF, _HIDDEN = (
+    np.uint64(words.fnv(name)) for name in ("class", "id", "role", "itemprop", "href", "hidden")
 )
+_HIDDEN_HINT = 1 << words.HINTS.index("hidden")
+_BARE, _LONGEST = entities.BARE, entities.LONGEST
 _SPACE = np.isin(np.arange(256), [9, 10, 12, 13, 32])
 _ENDS_NAME = np.isin(np.arange(256), [9, 10, 12, 13, 32, 47, 62])  # space / >
 _ENDS_VALUE = np.isin(np.arange(256), [9, 10, 12, 13, 32, 62])
 _LETTER = np.array([chr(i).isascii() and chr(i).isalnum() for i in range(256)])
 _STACK = 2048  # open elements that are remembered; beyond them nothing is taken to close
+
+# Columns of an open element: kind of the tag, its own hints and those of all around, number of the
+# block and of the one around it, of the link (0: none), what its lines are (`Lines.kind`), lists
+# that are open, level of the heading, newlines where it begins and ends.
+_KIND, _OWN, _ALL, _IN, _AROUND, _LINK, _FORM, _LISTS, _HEAD, _GAP = range(10)
+# Columns of a line: those of `Lines` behind its text.
+(_START, _END, _BREAKS, _LINE, _LEVEL, _LINKED, _LINKS, _NEAR, _FAR, _DEPTH, _GROUP_AT, _OUTER,
+ _IN_LINK) = range(13)  # fmt: skip
+# The line that is open: bytes of text so far, where it begins, a space that waits, newlines before
+# it, bytes in links, links, the last one of them, number of the line, whether it shows a character.
+(_FILLED, _BEGIN, _WAITS, _NEWLINES, _OF_LINKS, _LINK_COUNT, _LAST_LINK, _COUNT,
+ _OPEN) = range(9)  # fmt: skip
 
 
 class Counts(NamedTuple):
@@ -47,32 +65,14 @@ class Counts(NamedTuple):
     attributes: int
 
 
-class Runs(NamedTuple):
-    """The n runs of text of a page, in order.
-
-    letters uint8: the page's letters and digits one after another (see `solid`), starts int64
-    (n + 1) into them; near, far int64 (n): hint masks of the three nearest elements and of all;
-    depth, group, outer int32 (n): nesting, number of the nearest block and of the block around it;
-    linked uint8 (n): inside a link.
-    """
-
-    letters: np.ndarray
-    starts: np.ndarray
-    near: np.ndarray
-    far: np.ndarray
-    depth: np.ndarray
-    group: np.ndarray
-    outer: np.ndarray
-    linked: np.ndarray
-
-
 @compiled
 def _find(keys, values, h):  # type: ignore[no-untyped-def]
-    slot = h & _SLOT
+    last = np.uint64(len(keys) - 1)
+    slot = h & last
     while keys[slot] != 0:
         if keys[slot] == h:
             return values[slot]
-        slot = (slot + np.uint64(1)) & _SLOT
+        slot = (slot + np.uint64(1)) & last
     return np.int64(0)
 
 
@@ -110,23 +110,27 @@ def _hints(data, at, end, keys, masks, box):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _close(stack, kinds, top, name, kind):  # type: ignore[no-untyped-def]
+def _close(stack, levels, top, name, kind):  # type: ignore[no-untyped-def]
     """Number of open elements after an end tag, as the standard's scopes have it."""
     special = kind & _SPECIAL
     formatting = kind & _FORMATTING
     crossed = False
     at = top - 1
     while at >= 0:
+        other = levels[at, _KIND]
         if stack[at] == name:
             if formatting and crossed:  # the block inside stays open
                 for i in range(at, top - 1):
                     stack[i] = stack[i + 1]
-                    kinds[i] = kinds[i + 1]
+                    levels[i] = levels[i + 1]
+                    if kind & _ANCHOR:
+                        levels[i, _LINK] = 0
+                levels[top - 1, _GAP] = 0
                 return top - 1
             return at
-        if kinds[at] & _BARRIER and not kind & (_CELL | _ROW) and name != stack[at]:
+        if other & _BARRIER and not kind & (_CELL | _ROW) and name != stack[at]:
             return top
-        if kinds[at] & _SPECIAL:
+        if other & _SPECIAL:
             if not special and not formatting:
                 return top
             crossed = True
@@ -135,8 +139,9 @@ def _close(stack, kinds, top, name, kind):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _implied(kinds, top, kind):  # type: ignore[no-untyped-def]
+def _implied(levels, top, kind):  # type: ignore[no-untyped-def]
     """Number of open elements after those that an opening tag of this kind closes by itself."""
+    kinds = levels[:, _KIND]
     if kind & _LI or kind & _DD:
         at = top - 1
         while at >= 0 and not (kinds[at] & _SPECIAL and not kinds[at] & (_P | _LI | _DD)):
@@ -203,56 +208,305 @@ def _skip_raw(data, at, name):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def solid(data, at):  # type: ignore[no-untyped-def]
-    """Bytes of the letter or digit at `at`, 0 for anything else.
-
-    Latin letters with marks and all punctuation count as something else, because pages write them
-    as entities and parsers as characters; what is left is the same on both sides of a parser.
-    """
-    byte = data[at]
-    if byte < 0x80:
-        letter = byte | 32
-        return 1 if (letter >= 97 and letter <= 122) or (byte >= 48 and byte <= 57) else 0
-    if byte < 0xCE:
-        return 0
-    if byte < 0xE0:
-        return 2
-    if byte < 0xF0:
-        if (
-            byte == 0xE2
-            or byte == 0xEF
-            or (byte == 0xE3 and data[min(at + 1, len(data) - 1)] == 0x80)
-        ):
-            return 0
-        return 3
-    return 4
+def _entity(data, at, keys, values, controls):  # type: ignore[no-untyped-def]
+    """(code point, second one or 0, offset behind) of what the & at `at` stands for."""
+    n = len(data)
+    i = at + 1
+    if i < n and data[i] == 35:
+        i += 1
+        base = 10
+        if i < n and data[i] | 32 == 120:
+            base = 16
+            i += 1
+        begin = i
+        number = 0
+        while i < n:
+            byte = data[i] | 32
+            if data[i] >= 48 and data[i] <= 57:
+                digit = int(data[i]) - 48
+            elif base == 16 and byte >= 97 and byte <= 102:
+                digit = int(byte) - 87
+            else:
+                break
+            number = min(number * base + digit, 0x110000)
+            i += 1
+        if i == begin:
+            return 38, 0, at + 1
+        if i < n and data[i] == 59:
+            i += 1
+        if number == 0 or number > 0x10FFFF or (number >= 0xD800 and number < 0xE000):
+            number = 0xFFFD
+        elif number >= 128 and number < 160:
+            number = controls[number - 128]
+        return number, 0, i
+    h = _FNV
+    found = np.int64(0)
+    behind = at + 1
+    while i < n and _LETTER[data[i]] and i - at <= _LONGEST:
+        h = (h ^ np.uint64(data[i])) * _PRIME
+        i += 1
+        value = _find(keys, values, h)
+        if i < n and data[i] == 59 and value:
+            return value & 0x1FFFFF, (value >> 21) & 0x1FFFFF, i + 1
+        if value & _BARE:  # the longest such name counts: &notit; is not and "it;"
+            found = value
+            behind = i
+    if found:
+        return found & 0x1FFFFF, (found >> 21) & 0x1FFFFF, behind
+    return 38, 0, at + 1
 
 
 @compiled
-def _scan(data, room, tag_keys, tag_kinds, tag_hints, word_keys, word_masks, box):  # type: ignore[no-untyped-def]
+def _utf8(text, filled, code):  # type: ignore[no-untyped-def]
+    """Write a code point; the number of bytes then."""
+    if code < 0x80:
+        text[filled] = code
+        return filled + 1
+    if code < 0x800:
+        text[filled] = 0xC0 | code >> 6
+        text[filled + 1] = 0x80 | code & 63
+        return filled + 2
+    if code < 0x10000:
+        text[filled] = 0xE0 | code >> 12
+        text[filled + 1] = 0x80 | code >> 6 & 63
+        text[filled + 2] = 0x80 | code & 63
+        return filled + 3
+    text[filled] = 0xF0 | code >> 18
+    text[filled + 1] = 0x80 | code >> 12 & 63
+    text[filled + 2] = 0x80 | code >> 6 & 63
+    text[filled + 3] = 0x80 | code & 63
+    return filled + 4
+
+
+@compiled
+def _shows(text, at, end):  # type: ignore[no-untyped-def]
+    """Whether there is more than spaces: U+00A0, U+3000 and U+200B count as such."""
+    while at < end:
+        byte = text[at]
+        if byte <= 32:
+            at += 1
+        elif byte == 0xC2 and text[at + 1] == 0xA0:
+            at += 2
+        elif text[at + 1] == 0x80 and (
+            (byte == 0xE3 and text[at + 2] == 0x80) or (byte == 0xE2 and text[at + 2] == 0x8B)
+        ):
+            at += 3
+        else:
+            return True
+    return False
+
+
+@compiled
+def _line_ends(text, rows, line, block):  # type: ignore[no-untyped-def]
+    """End the open line, at a line break (`block` 0) or with so many newlines at a block's edge."""
+    begin = line[_BEGIN]
+    end = line[_FILLED]
+    while end > begin and text[end - 1] <= 32:
+        end -= 1
+    shown = _shows(text, begin, end)
+    if shown:
+        row = rows[:, line[_COUNT]]
+        row[_START] = begin
+        row[_END] = end
+        row[_BREAKS] = line[_NEWLINES]
+        row[_LINKED] = line[_OF_LINKS]
+        row[_LINKS] = line[_LINK_COUNT]
+        line[_COUNT] += 1
+        line[_NEWLINES] = 0
+        begin = end
+    line[_NEWLINES] = max(line[_NEWLINES], block) if block else min(line[_NEWLINES] + 1, 2)
+    line[_FILLED] = begin
+    line[_BEGIN] = begin
+    for i in (_WAITS, _OF_LINKS, _LINK_COUNT, _LAST_LINK, _OPEN):
+        line[i] = 0
+
+
+@compiled
+def _text(data, at, text, rows, line, levels, top, keys, values, controls):  # type: ignore[no-untyped-def]
+    """Take in what is shown from `at` (whatever byte is there) to the next <; its offset."""
     n = len(data)
-    letters = np.empty(n, np.uint8)
-    starts = np.empty(room + 2, np.int64)
-    near = np.empty(room + 1, np.int64)
-    far = np.empty(room + 1, np.int64)
-    depths = np.empty(room + 1, np.int32)
-    group = np.empty(room + 1, np.int32)
-    outer = np.empty(room + 1, np.int32)
-    linked = np.empty(room + 1, np.uint8)
+    around = levels[max(top - 1, 0)]
+    pre = around[_FORM] == PREFORMATTED and top > 0
+    link = around[_LINK] if top > 0 else 0
+    filled = line[_FILLED]
+    of_links = 0
+    begin = at
+    while at < n and (data[at] != 60 or at == begin):
+        byte = data[at]
+        code = np.int64(byte)
+        second = np.int64(0)
+        if byte == 38:
+            code, second, at = _entity(data, at, keys, values, controls)
+        else:
+            at += 1
+        if code <= 32 and (code == 0 or _SPACE[code]):
+            if not pre:
+                line[_WAITS] |= code != 0
+            elif code == 10:
+                line[_FILLED] = filled
+                line[_OF_LINKS] += of_links
+                of_links = 0
+                _line_ends(text, rows, line, 0)
+                filled = line[_FILLED]
+            elif code == 32 or code == 9:
+                text[filled] = code
+                filled += 1
+            continue
+        if line[_WAITS]:
+            line[_WAITS] = 0
+            if filled > line[_BEGIN] and text[filled - 1] != 9:
+                text[filled] = 32
+                filled += 1
+        if not line[_OPEN]:
+            line[_OPEN] = 1
+            row = rows[:, line[_COUNT]]
+            row[_NEAR] = 0
+            for i in range(max(0, top - 3), top):
+                row[_NEAR] |= levels[i, _OWN]
+            if top > 0:
+                row[_LINE] = around[_FORM]
+                row[_LEVEL] = around[_HEAD] if around[_FORM] == HEADING else around[_LISTS]
+                row[_FAR] = around[_ALL]
+                row[_GROUP_AT] = around[_IN]
+                row[_OUTER] = around[_AROUND]
+            else:
+                row[:] = 0
+            row[_DEPTH] = top
+            row[_IN_LINK] = link > 0
+        if link > 0 and link != line[_LAST_LINK]:
+            line[_LAST_LINK] = link
+            line[_LINK_COUNT] += 1
+        before = filled
+        if byte != 38:  # a byte of the page as it stands
+            text[filled] = byte
+            filled += 1
+            while at < n and data[at] > 38 and data[at] != 60:
+                text[filled] = data[at]
+                filled += 1
+                at += 1
+        else:
+            filled = _utf8(text, filled, code)
+            if second:
+                filled = _utf8(text, filled, second)
+        if link > 0:
+            of_links += filled - before
+    line[_FILLED] = filled
+    line[_OF_LINKS] += of_links
+    return at
+
+
+@compiled
+def _attributes(data, at, closing, word_keys, word_masks, box):  # type: ignore[no-untyped-def]
+    """(offset of the tag's end, attributes, mask of hints, whether it leads somewhere, whether it
+    ends itself)."""
+    n = len(data)
+    mask = np.int64(0)
+    attributes = 0
+    itself = False
+    leads = False
+    while at < n and data[at] != 62:
+        byte = data[at]
+        if _ENDS_NAME[byte]:
+            itself = byte == 47
+            at += 1
+            continue
+        itself = False
+        attributes += 1
+        attribute = _FNV
+        first = True
+        while at < n and (first or data[at] != 61) and not _ENDS_NAME[data[at]]:
+            byte = data[at]
+            attribute = (
+                attribute ^ np.uint64(byte | 32 if byte >= 65 and byte <= 90 else byte)
+            ) * _PRIME
+            at += 1
+            first = False
+        while at < n and _SPACE[data[at]]:
+            at += 1
+        if attribute == _HIDDEN:
+            mask |= _HIDDEN_HINT
+        if at >= n or data[at] != 61:
+            continue
+        at += 1
+        while at < n and _SPACE[data[at]]:
+            at += 1
+        if at >= n:
+            break
+        quote = data[at]
+        if quote == 34 or quote == 39:
+            at += 1
+            begin = at
+            while at < n and data[at] != quote:
+                at += 1
+            value_end = at
+            at += 1
+        else:
+            begin = at
+            while at < n and not _ENDS_VALUE[data[at]]:
+                at += 1
+            value_end = at
+        if attribute == _HREF:
+            leads = value_end > begin
+        elif not closing and attribute in (_CLASS, _ID, _ROLE, _ITEMPROP):
+            mask |= _hints(data, begin, min(value_end, n), word_keys, word_masks, box)
+    return at, attributes, mask, leads, itself
+
+
+@compiled
+def _opened(stack, levels, top, name, kind, hints, blocks, link, digit):  # type: ignore[no-untyped-def]
+    """Put an element on the stack; `link` is its number where it is one, else 0."""
+    row = levels[top]
+    if top > 0:
+        row[:] = levels[top - 1]
+    else:
+        row[:] = 0
+    stack[top] = name
+    row[_KIND] = kind
+    row[_OWN] = hints
+    row[_ALL] |= hints
+    row[_GAP] = 2 if kind & _APART else 1 if kind & _BLOCK else 0
+    if kind & _GROUP:
+        row[_AROUND] = row[_IN]
+        row[_IN] = blocks
+    if kind & _ANCHOR:
+        row[_LINK] = link
+    if kind & _PRE:
+        row[_FORM] = PREFORMATTED
+    elif row[_FORM] == PREFORMATTED or row[_FORM] == HEADING:
+        pass
+    elif kind & _HEADING:
+        row[_FORM] = HEADING
+        row[_HEAD] = digit
+    elif kind & _LI:
+        row[_FORM] = ITEM
+    elif kind & _LIST:
+        row[_FORM] = PLAIN
+        row[_LISTS] = min(row[_LISTS] + 1, 255)
+    elif kind & _P and row[_FORM] == PLAIN:
+        row[_FORM] = PARAGRAPH
+
+
+@compiled
+def _scan(  # type: ignore[no-untyped-def]
+    data, tag_keys, tag_kinds, tag_hints, word_keys, word_masks, box, names, values, controls
+):
+    n = len(data)
+    room = 2  # a line ends at a tag, or at a newline in preformatted text
+    for byte in data:
+        room += byte == 60 or byte == 10 or byte == 38
+    text = np.empty(n + n // 4 + 16, np.uint8)  # &nGt; is a fifth longer when it is decoded
+    rows = np.empty((13, room), np.int64)  # memory that no line fills is never touched
     stack = np.zeros(_STACK, np.uint64)
-    kinds = np.zeros(_STACK, np.int64)
-    own = np.zeros(_STACK, np.int64)
-    all_hints = np.zeros(_STACK, np.int64)
-    groups = np.zeros(_STACK, np.int32)  # number of the innermost block at each level
-    outers = np.zeros(_STACK, np.int32)
+    levels = np.zeros((_STACK, 10), np.int64)
+    line = np.zeros(9, np.int64)
+    line[_NEWLINES] = 2
     top = 0
     over = 0  # elements open beyond the stack
-    blocks = np.int32(0)
+    blocks = 0
+    links = 0
     tags = 0
     deepest = 0
     most = 0
-    runs = 0
-    filled = 0
     # b, i, font and the like that were opened and not closed by their own end tag: a parser opens
     # them anew in every block, so they cost as nesting does. Counted by name.
     formatting = np.zeros(64, np.int64)
@@ -261,61 +515,15 @@ def _scan(data, room, tag_keys, tag_kinds, tag_hints, word_keys, word_masks, box
     foreign_from = -1  # level of the outermost svg or math
     at = 0
     while at < n:
-        if data[at] != 60:  # text up to the next tag
-            before = filled
-            while mute_from >= 0 and at < n and data[at] != 60:
-                at += 1
+        if data[at] != 60:
+            if mute_from < 0:
+                at = _text(data, at, text, rows, line, levels, top, names, values, controls)
             while at < n and data[at] != 60:
-                byte = data[at]
-                if byte < 0x80 and byte != 38:
-                    if _LETTER[byte]:
-                        letters[filled] = byte
-                        filled += 1
-                    at += 1
-                    continue
-                if byte == 38:  # an entity is no letter; a lone & skips nothing
-                    i = at + 1
-                    while (
-                        i < n
-                        and i < at + 12
-                        and data[i] != 59
-                        and (data[i] == 35 or solid(data, i) == 1)
-                    ):
-                        i += 1
-                    at = i + 1 if i < n and data[i] == 59 else at + 1
-                    continue
-                size = solid(data, at)
-                if size == 0:
-                    at += 1
-                    continue
-                stop = min(at + size, n)
-                while at < stop:
-                    letters[filled] = data[at]
-                    filled += 1
-                    at += 1
-            if filled > before:
-                starts[runs] = before
-                level = top - 1
-                far[runs] = all_hints[level] if level >= 0 else 0
-                mask = np.int64(0)
-                link = 0
-                for i in range(max(0, top - 3), top):
-                    mask |= own[i]
-                for i in range(max(0, top - 4), top):
-                    if kinds[i] & _ANCHOR:
-                        link = 1
-                near[runs] = mask
-                depths[runs] = top
-                group[runs] = groups[level] if level >= 0 else 0
-                outer[runs] = outers[level] if level >= 0 else 0
-                linked[runs] = link
-                runs += 1
+                at += 1
             continue
         at += 1
-        if at >= n:
-            break
-        closing = False
-        if data[at] == 33:  # <!
+        byte = data[at] if at < n else np.uint8(0)
+        if byte == 33:  # <!
             if at + 2 < n and data[at + 1] == 45 and data[at + 2] == 45:
                 at = _skip_comment(data, at + 3)
             else:
@@ -323,72 +531,34 @@ def _scan(data, room, tag_keys, tag_kinds, tag_hints, word_keys, word_masks, box
                     at += 1
                 at += 1
             continue
-        if data[at] == 47:
-            closing = True
+        closing = byte == 47
+        if closing:
             at += 1
         letter = data[at] | 32 if at < n else 0
         if letter < 97 or letter > 122:
-            if closing or (at < n and data[at] == 63):  # a bogus comment
+            if closing or byte == 63:  # a bogus comment
                 while at < n and data[at] != 62:
                     at += 1
                 at += 1
+            elif mute_from < 0:  # a < of the text
+                at = _text(data, at - 1, text, rows, line, levels, top, names, values, controls)
             continue
         tags += 1
         h = _FNV
+        digit = int(data[at + 1]) - 48 if at + 1 < n else 0
         while at < n and not _ENDS_NAME[data[at]]:
             byte = data[at]
             h = (h ^ np.uint64(byte | 32 if byte >= 65 and byte <= 90 else byte)) * _PRIME
             at += 1
-        mask = np.int64(0)
-        attributes = 0
-        itself = False
-        leads = False
-        while at < n and data[at] != 62:
-            byte = data[at]
-            if _ENDS_NAME[byte]:
-                itself = byte == 47
-                at += 1
-                continue
-            itself = False
-            attributes += 1
-            attribute = _FNV
-            first = True
-            while at < n and (first or data[at] != 61) and not _ENDS_NAME[data[at]]:
-                byte = data[at]
-                attribute = (
-                    attribute ^ np.uint64(byte | 32 if byte >= 65 and byte <= 90 else byte)
-                ) * _PRIME
-                at += 1
-                first = False
-            while at < n and _SPACE[data[at]]:
-                at += 1
-            if at >= n or data[at] != 61:
-                continue
-            at += 1
-            while at < n and _SPACE[data[at]]:
-                at += 1
-            if at >= n:
-                break
-            quote = data[at]
-            if quote == 34 or quote == 39:
-                at += 1
-                begin = at
-                while at < n and data[at] != quote:
-                    at += 1
-                value_end = at
-                at += 1
-            else:
-                begin = at
-                while at < n and not _ENDS_VALUE[data[at]]:
-                    at += 1
-                value_end = at
-            if attribute == _HREF:
-                leads = True
-            elif not closing and attribute in (_CLASS, _ID, _ROLE, _ITEMPROP):
-                mask |= _hints(data, begin, min(value_end, n), word_keys, word_masks, box)
+        at, attributes, mask, leads, itself = _attributes(
+            data, at, closing, word_keys, word_masks, box
+        )
         at += 1
         most = max(most, attributes)
         kind = _find(tag_keys, tag_kinds, h)
+        muted = mute_from >= 0
+        before = top
+        gap = 0
         if foreign_from >= 0 and kind & _BREAKOUT and over == 0:
             top = foreign_from
             foreign_from = -1
@@ -404,56 +574,62 @@ def _scan(data, room, tag_keys, tag_kinds, tag_hints, word_keys, word_masks, box
                 reopened -= 1
         if closing:
             if over == 0:
-                top = _close(stack, kinds, top, h, kind)
-        else:
-            if not foreign and over == 0:
-                top = _implied(kinds, top, kind)
-                if kind & _ANCHOR:
-                    top = _close(stack, kinds, top, h, kind)
+                top = _close(stack, levels, top, h, kind)
+        elif not foreign and over == 0:
+            top = _implied(levels, top, kind)
+            if kind & _ANCHOR:
+                top = _close(stack, levels, top, h, kind)
+        if not muted:
+            for i in range(top, before):
+                gap = max(gap, levels[i, _GAP])
+            if not closing or over > 0:
+                gap = max(gap, 2 if kind & _APART else 1 if kind & _BLOCK else 0)
+            if gap:
+                _line_ends(text, rows, line, gap)
+            elif kind & _BREAK:
+                _line_ends(text, rows, line, 0)
+            elif kind & _CELL and not closing and line[_FILLED] > line[_BEGIN]:
+                text[line[_FILLED]] = 9
+                text[line[_FILLED] + 1] = 9
+                line[_FILLED] += 2
+                line[_WAITS] = 0
+        if not closing:
             opens = not (foreign and itself) and (foreign or not kind & _VOID)
             if not foreign and kind & _RAW:
                 at = _skip_raw(data, at, h)
+            if kind & _PRE:  # a newline right behind the tag is none
+                at += at < n and data[at] == 13
+                at += at < n and data[at] == 10
             if opens and (over > 0 or top == _STACK):
                 over += 1
             elif opens:
-                stack[top] = h
-                # A mark in the text (<a name=...>) is no link.
-                kinds[top] = kind if leads else kind & ~_ANCHOR
-                own[top] = mask | _find(tag_keys, tag_hints, h)
-                inherited = all_hints[top - 1] if top > 0 else 0
-                all_hints[top] = inherited | own[top]
-                groups[top] = groups[top - 1] if top > 0 else 0
-                outers[top] = outers[top - 1] if top > 0 else 0
-                if kind & _GROUP:
-                    blocks += np.int32(1)
-                    outers[top] = groups[top]
-                    groups[top] = blocks
+                blocks += kind & _GROUP > 0
+                links += kind & _ANCHOR > 0
+                link = links if leads else 0
+                hints = mask | _find(tag_keys, tag_hints, h)
+                _opened(stack, levels, top, h, kind, hints, blocks, link, digit)
                 if mute_from < 0 and kind & _MUTE:
                     mute_from = top
                 if foreign_from < 0 and kind & _FOREIGN:
                     foreign_from = top
                 top += 1
-                deepest = max(deepest, top)
             deepest = max(deepest, top + over)
         if top <= mute_from:
             mute_from = -1
         if top <= foreign_from:
             foreign_from = -1
-    starts[runs] = filled
-    return (
-        tags, deepest, most, letters[:filled], starts[: runs + 1], near[:runs], far[:runs],
-        depths[:runs], group[:runs], outer[:runs], linked[:runs],
-    )  # fmt: skip
+    _line_ends(text, rows, line, 1)
+    return (tags, deepest, most), text[: line[_FILLED]], rows[:, : line[_COUNT]]
 
 
 @cache
 def _tables() -> tuple[np.ndarray, ...]:
     box = np.array([1 << words.HINTS.index(name) for name in ("piece", "content", "box")])
-    return *words.tag_tables(), *words.word_table(), box
+    named = (*entities.names(), entities.controls())
+    return *words.tag_tables(), *words.word_table(), box, *named
 
 
-def scan(page: bytes) -> tuple[Counts, Runs]:
-    """Counts and runs of text of a page in UTF-8 (or in a charset that keeps ASCII)."""
-    data = np.frombuffer(page, np.uint8)
-    tags, depth, attributes, *runs = _scan(data, page.count(b"<") + 1, *_tables())
-    return Counts(tags, depth, attributes), Runs(*runs)
+def scan(page: bytes) -> tuple[Counts, Lines]:
+    """Counts and lines of a page in UTF-8."""
+    counts, text, columns = _scan(np.frombuffer(page, np.uint8), *_tables())
+    return Counts(*counts), Lines(text, *columns)

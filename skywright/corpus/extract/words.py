@@ -66,7 +66,7 @@ _TAGS = {
 
 VOID, SPECIAL, FORMATTING, RAW, MUTE, BARRIER, ENDS_P, GROUP = (1 << i for i in range(8))
 FOREIGN, BREAKOUT, P, LI, DD, OPTION, CELL = (1 << i for i in range(8, 15))
-ROW, HEADING, ANCHOR, BUTTON = (1 << i for i in range(15, 19))
+ROW, HEADING, ANCHOR, BUTTON, BLOCK, APART, PRE, LIST, BREAK = (1 << i for i in range(15, 24))
 _KINDS = {
     # What the HTML standard (section 13.2, parsing) says of elements, as far as nesting goes.
     VOID: "area base basefont bgsound br col embed frame hr img input keygen link meta param "
@@ -81,8 +81,8 @@ _KINDS = {
     "th thead title tr track ul wbr xmp",
     FORMATTING: "a b big code em font i nobr s small strike strong tt u",
     RAW: "script style iframe xmp noembed noframes textarea title",
-    MUTE: "script style iframe noscript template select textarea title svg math noembed noframes "
-    "button object canvas datalist",
+    MUTE: "script style iframe noscript template select textarea title svg noembed noframes xmp "
+    "button object canvas datalist audio video figure figcaption label",
     BARRIER: "applet caption table td th marquee object template",
     ENDS_P: "address article aside blockquote center details dialog dir div dl fieldset "
     "figcaption "
@@ -98,6 +98,11 @@ _KINDS = {
     "var",
     P: "p", LI: "li", DD: "dd dt", OPTION: "option", CELL: "td th",
     ROW: "tr tbody thead tfoot", HEADING: "h1 h2 h3 h4 h5 h6", ANCHOR: "a", BUTTON: "button",
+    # Lines end where these begin and end, with an empty line where they stand apart.
+    BLOCK: "address article aside blockquote caption center dd details dialog dir div dl dt "
+    "fieldset figure footer form h5 h6 header hgroup hr legend li listing main menu nav ol pre "
+    "search section summary table tr ul",
+    APART: "p h1 h2 h3 h4", PRE: "pre listing", LIST: "ul ol dir menu", BREAK: "br",
 }  # fmt: skip
 
 _SLOTS = 4096
@@ -111,13 +116,13 @@ def fnv(word: str) -> int:
     return h
 
 
-def table(values: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
+def table(values: dict[str, int], slots: int = _SLOTS) -> tuple[np.ndarray, np.ndarray]:
     """Open addressing: keys uint64 (0 is empty) and values int64, slot = hash modulo the size."""
-    keys, found = np.zeros(_SLOTS, np.uint64), np.zeros(_SLOTS, np.int64)
+    keys, found = np.zeros(slots, np.uint64), np.zeros(slots, np.int64)
     for word, value in values.items():
-        at = fnv(word) % _SLOTS
+        at = fnv(word) % slots
         while keys[at]:
-            at = (at + 1) % _SLOTS
+            at = (at + 1) % slots
         keys[at], found[at] = fnv(word), value
     return keys, found
 

@@ -87,6 +87,7 @@ def test_guards_count_before_they_parse() -> None:
     deep = b"<html><body>" + b"<div>" * 600 + b"text"
     assert (text_of(deep).rule, text_of(deep).value) == ("depth", 600)
     assert text_of(b"<p>" * 20_000).rule == "tags"
+    assert text_of(b"<pre>" + b"x\n" * 20_000).rule == "lines"
     assert text_of(html("x" * 2000).encode(), max_text_bytes=1000).rule == "text_bytes"
     many = b"<p " + b" ".join(b"a%d" % i for i in range(1_001)) + b">text"
     assert (text_of(many).rule, text_of(many).value) == ("attributes", 1_001)

@@ -49,7 +49,7 @@ def answered(pages: list[bytes], count: int, tier: str) -> int:
         except ParserPanicError:  # a ledger row of its own
             continue
         if found.text is None:
-            assert found.rule in ("tags", "depth", "attributes", "text_bytes")
+            assert found.rule in ("tags", "depth", "attributes", "lines", "text_bytes")
         else:
             assert len(found.text.encode()) <= 4 * len(page) + 1000
             texts += 1

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from importlib.resources import files
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,8 +13,7 @@ from benchmarks import gold
 from skywright.corpus.extract import own
 from skywright.corpus.extract.context import CONTEXT, OWN, context
 from skywright.corpus.extract.features import FEATURES, features
-from skywright.corpus.extract.model import Trees, chosen, kept, scores, shipped
-from skywright.corpus.extract.scan import scan
+from skywright.corpus.extract.model import ASSET, chosen, kept, scores, shipped, trees
 from tests.corpus.pages import needs_data
 
 PAGE = (
@@ -27,30 +30,30 @@ PROSE = [
 ]
 
 
-def walked(trees: Trees, row: np.ndarray) -> float:
+def walked(written: dict[str, Any], row: np.ndarray) -> float:
     """The sum of the leaves a row falls into, one step at a time."""
-    total = np.float32(trees.start)
-    for root in trees.roots.tolist():
-        node = root
-        while trees.feature[node] >= 0:
-            left = row[trees.feature[node]] <= trees.limit[node]
-            node = int(trees.left[node] if left else trees.right[node])
-        total += trees.value[node]
+    total = np.float32(written["start"])
+    for node in written["roots"]:
+        while written["feature"][node] >= 0:
+            at_most = row[written["feature"][node]] <= np.float32(written["limit"][node])
+            node = written["left" if at_most else "right"][node]
+        total += written["value"][node]
     return 1 / (1 + float(np.exp(-total)))
 
 
 def found_of(page: str) -> tuple[list[str], np.ndarray]:
     """Lines of a page, and whether the shipped model keeps each."""
-    rows = features(own.page_lines(page), scan(page.encode())[1], own.title_of(page))
+    rows = features(own.page_lines(page), own.title_of(page))
     return gold.lines_of(page), kept(rows, shipped())
 
 
 def test_trees_give_what_a_walk_through_them_gives() -> None:
-    model, draw = shipped(), np.random.default_rng(0)
-    for trees, width in ((model.first, len(FEATURES)), (model.second, len(CONTEXT) + len(OWN))):
+    written = json.loads((files("skywright.corpus.extract") / ASSET).read_text())
+    draw = np.random.default_rng(0)
+    for name, width in (("first", len(FEATURES)), ("second", len(CONTEXT) + len(OWN))):
         rows = draw.normal(0, 3, (20, width)).astype(np.float32)
-        expected = [walked(trees, row) for row in rows]
-        assert scores(rows, trees) == pytest.approx(expected, rel=1e-4)
+        expected = [walked(written[name], row) for row in rows]
+        assert scores(rows, trees(written[name])) == pytest.approx(expected, rel=1e-4)
 
 
 def test_an_article_stays_and_what_is_around_it_goes() -> None:
@@ -61,7 +64,7 @@ def test_an_article_stays_and_what_is_around_it_goes() -> None:
 
 def test_features_are_numbers_for_any_page() -> None:
     for page in ("", "<p>", "<p>x", "<a href=x>y</a>" * 50, "<table>" + "<td>中文。" * 300):
-        rows = features(own.page_lines(page), scan(page.encode())[1], "x")
+        rows = features(own.page_lines(page), "x")
         assert np.isfinite(rows.rows).all()
         assert np.isfinite(context(rows, np.ones(len(rows.rows)))).all()
         assert kept(rows, shipped()).shape == (len(rows.rows),)
@@ -83,7 +86,7 @@ def test_the_labelled_chinese_pages_are_read_as_a_person_reads_them() -> None:
     """Pages the model has seen: a guard against breaking features or trees, no measure of quality
     (for that see benchmarks/extraction.py)."""
     pages = list(gold.labelled(None))
-    texts = [own.main_text(p.html, scan(p.html.encode())[1], own.title_of(p.html)) for p in pages]
+    texts = [own.main_text(own.page_lines(p.html), own.title_of(p.html)) for p in pages]
     tokens = zip(gold.token_lists(texts), gold.token_lists([p.gold for p in pages]), strict=True)
     pairs = np.array([gold.overlap(ours, theirs) for ours, theirs in tokens])
     assert len(pages) == 35

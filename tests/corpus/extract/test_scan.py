@@ -1,29 +1,31 @@
-"""The look at a page before it is parsed: counts that an attacker cannot talk down, and hints."""
+"""The pass over a page: counts that an attacker cannot talk down, and hints."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from skywright.corpus.extract import words
-from skywright.corpus.extract.scan import Runs, scan
+from skywright.corpus.extract.lines import Lines
+from skywright.corpus.extract.scan import scan
 
 
-def runs_of(page: str) -> list[tuple[str, set[str]]]:
-    """Letters of every run with the hints of all elements around it."""
+def told(page: str) -> list[tuple[str, set[str], int]]:
+    """Every line with the hints of all elements around it, and whether it begins in a link."""
     found = scan(page.encode())[1]
-    return [(letters, hints) for letters, hints, _ in _told(found)]
-
-
-def _told(found: Runs) -> list[tuple[str, set[str], bool]]:
-    text = found.letters.tobytes()
-    told = []
-    for i, mask in enumerate(found.far.tolist()):
-        letters = text[found.starts[i] : found.starts[i + 1]].decode()
-        hints = {name for bit, name in enumerate(words.HINTS) if mask >> bit & 1}
-        told.append((letters, hints, bool(found.linked[i])))
-    return told
+    text = found.text.tobytes()
+    return [
+        (
+            text[start:end].decode(),
+            {name for bit, name in enumerate(words.HINTS) if mask >> bit & 1},
+            linked,
+        )
+        for start, end, mask, linked in zip(
+            *(c.tolist() for c in (found.starts, found.ends, found.far, found.in_link)), strict=True
+        )
+    ]
 
 
 @pytest.mark.parametrize(
@@ -70,20 +72,21 @@ def test_attributes_are_counted_by_the_tag_that_has_most() -> None:
     assert scan(b"<p a b=1 c='x y' d=\"z>\"><i e>x")[0].attributes == 4
 
 
-def test_runs_of_text_know_the_words_of_the_elements_around_them() -> None:
+def test_lines_know_the_words_of_the_elements_around_them() -> None:
     page = (
         '<div class="siteNav"><a href=/>Home</a></div>'
         '<div id="article-body"><p class=x>First &amp; second</p><a name=n>Third</a></div>'
         '<div role="complementary">Rail</div><footer>End</footer><noscript>no</noscript>'
+        "<p hidden>Seen by none</p>"
     )
-    assert runs_of(page) == [
-        ("Home", {"nav"}),
-        ("Firstsecond", {"piece", "content", "box"}),
-        ("Third", {"piece", "content", "box"}),
-        ("Rail", {"side"}),
-        ("End", {"foot"}),
+    assert told(page) == [
+        ("Home", {"nav"}, 1),
+        ("First & second", {"piece", "content", "box"}, 0),
+        ("Third", {"piece", "content", "box"}, 0),
+        ("Rail", {"side"}, 0),
+        ("End", {"foot"}, 0),
+        ("Seen by none", {"hidden"}, 0),
     ]
-    assert [linked for *_, linked in _told(scan(page.encode())[1])] == [True] + [False] * 4
 
 
 @given(
@@ -99,5 +102,12 @@ def test_any_soup_of_tags_is_scanned_within_its_bounds(soup: list[str]) -> None:
     counts, found = scan(page)
     assert counts.tags <= page.count(b"<")
     assert counts.depth <= counts.tags
-    assert len(found.letters) <= len(page)
-    assert found.starts.tolist() == sorted(set(found.starts.tolist()))
+    assert len(found.text) <= len(page)
+    bounds = np.stack([found.starts, found.ends], 1).ravel().tolist()
+    assert bounds == sorted(bounds)
+    assert all(found.text[a:b].tobytes().decode().strip() for a, b in found_bounds(found))
+
+
+def found_bounds(found: Lines) -> list[tuple[int, int]]:
+    """Start and end of every line."""
+    return list(zip(found.starts.tolist(), found.ends.tolist(), strict=True))
