@@ -10,9 +10,9 @@ lm-eval's own `loglikelihood_rolling` at its best batch size, and under `skywork
 script's way, restated here: in batches of 16 (script_ratio), which the command published with it
 sets, and at its best batch size (script_best_ratio). A speed counts only if the total loss is
 within 1e-3 of that in float32. Times are wall clock, tokenising included, reading the model not;
-medians of rounds, turn about. Needs `benchmarks/peers/lm_eval.txt`, which is installed on first use, and
-SmolLM2-135M out of it; without them lm_eval_ratio is null and the model is a random one of that
-shape.
+medians of rounds, turn about. Needs `benchmarks/peers/lm_eval.txt`, which is installed on first
+use, and SmolLM2-135M out of it; without them lm_eval_ratio is null and the model is a random one
+of that shape.
 
 forward_share is what our forward passes reach of the best matrix product of the run in that dtype:
 2 (layers' weights + vocabulary * width) operations a token and 2 * layers * width * context for
