@@ -1,4 +1,4 @@
-"""What `skywright eval compare` takes and prints."""
+"""What `skywright eval compare` and `skywright eval stability` take and print."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from skywright.cli.console import show_table
 
 if TYPE_CHECKING:
-    from skywright.evaluate.compare import EarlyComparison, ModelComparison
+    from skywright.evaluate.compare import EarlyComparison, ModelComparison, PeriodComparison
     from skywright.evaluate.models import EvaluatedModel
 
 
@@ -76,4 +76,49 @@ def show_early(found: EarlyComparison) -> None:
     print(
         f"of {found.documents} documents were scored: {read};"
         f" {100 * found.saved:.0f} % of the text was not needed"
+    )
+
+
+def show_stability(found: PeriodComparison) -> None:
+    """Ranks in both periods, what changed of every pair, and how far the rankings agree."""
+    from skywright.evaluate.compare.numbers import decimal, interval, ranks, value
+    from skywright.statistics import perplexity
+
+    first, second = ({s.model: s for s in board.standings} for board in found.boards)
+    show_table(
+        [
+            {
+                "model": model,
+                "ranks, first": ranks(one.best_rank, one.worst_rank),
+                "perplexity": value(perplexity(one.loss)),
+                "95 %": interval(perplexity(one.loss)),
+                "ranks, second": ranks(second[model].best_rank, second[model].worst_rank),
+                "perplexity ": value(perplexity(second[model].loss)),
+                "95 % ": interval(perplexity(second[model].loss)),
+            }
+            for model, one in first.items()
+        ]
+    )
+    show_table(
+        [
+            {
+                "a": pair.a,
+                "b": pair.b,
+                "a - b, first": value(pair.before),
+                "second": value(pair.after),
+                "change, nats": value(pair.change),
+                "95 %": interval(pair.change),
+                "p, Holm": decimal(pair.p_adjusted),
+                "detectable": decimal(pair.detectable),
+                "verdict": pair.verdict,
+            }
+            for pair in found.stability.interactions
+        ]
+    )
+    tau = found.stability.kendall
+    low, high = found.stability.kendall_sure
+    print(
+        f"Kendall's tau of the two rankings: {decimal(tau.value, 2)} (bootstrap"
+        f" {decimal(tau.low, 2)} to {decimal(tau.high, 2)}); the pairs told apart in both periods"
+        f" leave {decimal(low, 2)} to {decimal(high, 2)}"
     )

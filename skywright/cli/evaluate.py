@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from skywright.cli.comparison import named_model, show_comparison, show_early
+from skywright.cli.comparison import (
+    named_model,
+    show_comparison,
+    show_early,
+    show_stability,
+)
 from skywright.cli.console import progress_bar, say, show_json, show_table
 from skywright.cli.shared import Json, Place, read_summary
 
@@ -250,6 +255,65 @@ def compare(
         return
     show_comparison(found)
     say(f"pages: {out / 'compare.html'}, {out / 'documents.html'}")
+
+
+@app.command(
+    epilog="Example: skywright eval stability models/a models/b --first sets/news-july"
+    " --second sets/news-september --out stability"
+)
+def stability(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL MODEL...", help="Two or more folders or GGUF files, or NAME=FOLDER."
+        ),
+    ],
+    first: Annotated[
+        list[Path], typer.Option(help="A set of the first period (repeatable: one a domain).")
+    ],
+    second: Annotated[
+        list[Path], typer.Option(help="A set of the second period; the same domains.")
+    ],
+    out: Annotated[Path, typer.Option(help="Where stability.json and the score store go.")],
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the reference tokenizer (default: the first model's)."),
+    ] = None,
+    max_chars: Annotated[int, typer.Option(min=1, help="Cut of a document.")] = 4096,
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    noise_floor: Annotated[
+        float,
+        typer.Option(min=0, help="Smaller changes are not called: nats per reference token."),
+    ] = 0.0,
+    doctor: Annotated[bool, typer.Option(help="Check each model before its first score.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Does a ranking hold on newer documents? Both rankings, and which pairs changed."""
+    from skywright.evaluate.compare import compare_periods
+    from skywright.evaluate.protocols import Protocol
+    from skywright.evaluate.reference import open_reference
+    from skywright.sets import load
+
+    listed = [named_model(text) for text in models]
+    with progress_bar(quiet=as_json) as progress:
+        found = compare_periods(
+            listed,
+            [load(path) for path in first],
+            [load(path) for path in second],
+            Protocol(max_chars=max_chars),
+            open_reference(reference or Path(listed[0]["path"])),
+            out,
+            progress,
+            device=device,
+            dtype=dtype,
+            noise_floor=noise_floor,
+            examine=doctor,
+        )
+    if as_json:
+        show_json(found.as_json())
+    else:
+        show_stability(found)
 
 
 @app.command("doctor", epilog="Example: skywright eval doctor path/to/model examples/sets/zh_wiki")

@@ -5,6 +5,9 @@ is the document (or a cluster of documents: a page, an author, a repository), ne
 tokens of one document depend on each other. The standard error is the linearised one of the
 ratio estimator (Cochran, Sampling Techniques, 3rd ed. 1977, section 6.4, without the correction
 for a finite population).
+
+The t quantile's degrees of freedom are those of the variance as it was estimated: where a few
+units carry most of it, fewer than n - 1 (`variance_freedom`).
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri, stdtrit
 
-from skywright.statistics.estimate import Estimate, check_level, vector, weights_of
+from skywright.statistics.estimate import Estimate, Floats, check_level, vector, weights_of
 
 
 def t_interval(value: float, se: float, freedom: float, n: int, level: float) -> Estimate:
@@ -25,6 +28,24 @@ def t_interval(value: float, se: float, freedom: float, n: int, level: float) ->
         return Estimate(value, -math.inf, math.inf, math.nan, n)
     half = float(stdtrit(freedom, (1 + level) / 2)) * se
     return Estimate(value, value - half, value + half, se, n)
+
+
+def variance_freedom(residuals: Floats) -> Floats:
+    """Degrees of freedom of the variance estimated from residuals: (units, ...) -> (...).
+
+    2n / (k - (n - 3)/(n - 1)), the variance's own relative accuracy by Satterthwaite's rule, where
+    k is the residuals' kurtosis n * sum e^4 / (sum e^2)^2 (O'Neill 2014, The American Statistician
+    68, 282-296), and at most n - 1, which is what normal ones (k = 3) have. 0 for a single unit.
+    """
+    n = len(residuals)
+    if n < 2:
+        return np.zeros(residuals.shape[1:])
+    squares = np.square(residuals)
+    total = squares.sum(axis=0)
+    shares = squares / np.where(total > 0, total, 1.0)  # first, so that nothing underflows
+    kurtosis = n * np.square(shares).sum(axis=0)
+    found = 2 * n / np.maximum(kurtosis - (n - 3) / (n - 1), 2 * n / (n - 1))
+    return np.asarray(found, dtype=np.float64)
 
 
 def welch(variances: Sequence[float], freedoms: Sequence[float]) -> float:
@@ -48,23 +69,9 @@ def ratio_interval(
     `numerators`, `denominators`: one number a document, shape (n,). `clusters`: a label a
     document; documents with equal labels count as one unit. With residuals
     e = numerator - value * denominator, SE = sqrt(n/(n-1) * sum over units (sum e)^2) /
-    sum(denominators), and t has n-1 degrees of freedom. Raises ValueError on bad input.
+    sum(denominators), and t has their `variance_freedom`. Raises ValueError on bad input.
     """
-    check_level(level)
-    top = vector(numerators, "numerators")
-    bottom = weights_of(denominators, top)
-    total = float(bottom.sum())
-    value = float(top.sum()) / total
-    residuals = top - value * bottom
-    if clusters is not None:
-        labels = np.asarray(clusters)
-        if labels.shape != top.shape:
-            raise ValueError(f"{top.size} documents but clusters of shape {labels.shape}")
-        _, index = np.unique(labels, return_inverse=True)
-        residuals = np.bincount(index, weights=residuals).astype(np.float64)
-    n = residuals.size
-    se = math.sqrt(n / (n - 1) * float(residuals @ residuals)) / total if n > 1 else math.nan
-    return t_interval(value, se, n - 1, n, level)
+    return _ratio(numerators, denominators, clusters, level)[0]
 
 
 def ratio_difference(
@@ -80,11 +87,33 @@ def ratio_difference(
 
     Variances add; the degrees of freedom are Welch's. `n` is the number of units in both.
     """
-    a = ratio_interval(numerators_a, denominators_a, clusters_a, level)
-    b = ratio_interval(numerators_b, denominators_b, clusters_b, level)
+    a, freedom_a = _ratio(numerators_a, denominators_a, clusters_a, level)
+    b, freedom_b = _ratio(numerators_b, denominators_b, clusters_b, level)
     variances = [a.standard_error**2, b.standard_error**2]
-    freedom = welch(variances, [a.n - 1, b.n - 1])
+    freedom = welch(variances, [freedom_a, freedom_b])
     return t_interval(a.value - b.value, math.sqrt(sum(variances)), freedom, a.n + b.n, level)
+
+
+def _ratio(
+    numerators: ArrayLike, denominators: ArrayLike, clusters: ArrayLike | None, level: float
+) -> tuple[Estimate, float]:
+    """`ratio_interval` and its degrees of freedom."""
+    check_level(level)
+    top = vector(numerators, "numerators")
+    bottom = weights_of(denominators, top)
+    total = float(bottom.sum())
+    value = float(top.sum()) / total
+    residuals = top - value * bottom
+    if clusters is not None:
+        labels = np.asarray(clusters)
+        if labels.shape != top.shape:
+            raise ValueError(f"{top.size} documents but clusters of shape {labels.shape}")
+        _, index = np.unique(labels, return_inverse=True)
+        residuals = np.bincount(index, weights=residuals).astype(np.float64)
+    n = residuals.size
+    se = math.sqrt(n / (n - 1) * float(residuals @ residuals)) / total if n > 1 else math.nan
+    freedom = float(variance_freedom(residuals))
+    return t_interval(value, se, freedom, n, level), freedom
 
 
 def paired_ratio_difference(

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from skywright.statistics.estimate import Estimate, Floats
-from skywright.statistics.intervals import t_interval, welch
+from skywright.statistics.intervals import t_interval, variance_freedom, welch
 from skywright.statistics.units import Stratum
 
 Aggregate = Literal["micro", "domain-macro"]
@@ -27,11 +27,13 @@ class Linear:
     """Values of columns with their variances, domain by domain.
 
     values (columns,); variances (domains, columns): what each domain adds to the variance of a
-    value, NaN for a domain of one unit; units (domains,).
+    value, NaN for a domain of one unit; freedoms (domains, columns): degrees of freedom of those
+    variances (`intervals.variance_freedom`); units (domains,).
     """
 
     values: Floats
     variances: Floats
+    freedoms: Floats
     units: tuple[int, ...]
 
     @property
@@ -41,7 +43,7 @@ class Linear:
 
     def freedom(self, column: int = 0) -> float:
         """Welch's degrees of freedom of a column; 0 if a domain has only one unit."""
-        return welch(list(self.variances[:, column]), [n - 1 for n in self.units])
+        return welch(list(self.variances[:, column]), list(self.freedoms[:, column]))
 
     def estimate(self, column: int = 0, level: float = 0.95) -> Estimate:
         """A column's value with its t interval; n counts the units of all domains."""
@@ -66,18 +68,18 @@ def linearise(strata: Sequence[Stratum], aggregate: Aggregate) -> Linear:
     if aggregate == "domain-macro":
         ratios = np.stack([stratum.ratios for stratum in strata])
         values = ratios.mean(axis=0)
-        spreads = [
-            _spread(stratum.residuals(ratio)) / (len(strata) * stratum.sizes.sum()) ** 2
-            for stratum, ratio in zip(strata, ratios, strict=True)
-        ]
+        totals = [len(strata) * stratum.sizes.sum() for stratum in strata]
     else:
         values = micro_ratios(strata)
-        total = sum(stratum.sizes.sum() for stratum in strata)
-        spreads = []
-        for stratum in strata:
-            residuals = stratum.residuals(values)
-            spreads.append(_spread(residuals - residuals.mean(axis=0)) / total**2)
-    return Linear(values, np.stack(spreads), units)
+        ratios = np.stack([values] * len(strata))
+        totals = [sum(stratum.sizes.sum() for stratum in strata)] * len(strata)
+    variances, freedoms = [], []
+    for stratum, ratio, total in zip(strata, ratios, totals, strict=True):
+        residuals = stratum.residuals(ratio)
+        residuals -= residuals.mean(axis=0)  # rounding, but for micro
+        variances.append(_spread(residuals) / total**2)
+        freedoms.append(variance_freedom(residuals))
+    return Linear(values, np.stack(variances), np.stack(freedoms), units)
 
 
 def micro_ratios(strata: Sequence[Stratum]) -> Floats:

@@ -227,7 +227,9 @@ def _critical(maxima: Floats, level: float) -> float:
 
 
 def _columns(linear: Linear, which: slice) -> Linear:
-    return Linear(linear.values[which], linear.variances[:, which], linear.units)
+    return Linear(
+        linear.values[which], linear.variances[:, which], linear.freedoms[:, which], linear.units
+    )
 
 
 def _widened(linear: Linear, column: int, critical: float) -> Estimate:

@@ -215,10 +215,10 @@ def _interactions(
 def _change(before: Linear, after: Linear, pair: int, level: float) -> tuple[Estimate, float]:
     """After minus before with Welch's interval, and its degrees of freedom."""
     variances = [*before.variances[:, pair], *after.variances[:, pair]]
-    units = [*before.units, *after.units]
-    freedom = welch(variances, [n - 1 for n in units])
+    freedom = welch(variances, [*before.freedoms[:, pair], *after.freedoms[:, pair]])
     value = float(after.values[pair] - before.values[pair])
-    return t_interval(value, math.sqrt(sum(variances)), freedom, sum(units), level), freedom
+    units = sum(before.units) + sum(after.units)
+    return t_interval(value, math.sqrt(sum(variances)), freedom, units, level), freedom
 
 
 def _two_sided_p(change: Estimate, freedom: float) -> float:

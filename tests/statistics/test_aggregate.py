@@ -97,9 +97,9 @@ def test_t_intervals_are_those_of_the_single_functions() -> None:
         got = found.domains[name]
         assert (got.low, got.high) == pytest.approx((expected.low, expected.high), rel=1e-9)
     macro = mean_of(list(parts.values()))
-    assert (found.domain_macro.low, found.domain_macro.high) == pytest.approx(
-        (macro.low, macro.high), rel=1e-9
-    )
+    assert found.domain_macro.standard_error == pytest.approx(macro.standard_error, rel=1e-9)
+    # `mean_of` knows no documents, so it cannot see that few of them carry the variance.
+    assert found.domain_macro.low <= macro.low
 
 
 def test_one_domain_makes_micro_and_domain_macro_the_same() -> None:

@@ -99,6 +99,12 @@ def test_real_losses_cover_within_two_points_at_100_clusters(sample: Sample, uni
 
 
 @pytest.mark.full
+def test_t_intervals_cover_where_a_few_files_make_the_difference() -> None:
+    found = shares(real().of("code"), units=100, simulations=2000)
+    assert all(0.93 <= found[name] <= 0.97 for name in POINTWISE if name.endswith(", t")), found
+
+
+@pytest.mark.full
 def test_sequences_of_real_losses_are_wrong_no_more_often_than_promised() -> None:
     sample = real()
     names = list(sample.models)

@@ -20,6 +20,7 @@ from skywright.statistics import (
     ratio_difference,
     ratio_interval,
 )
+from skywright.statistics.intervals import variance_freedom
 
 # Skywork-13B report, Table 6: normalised perplexity of six domains and the printed average.
 TABLE_6 = {
@@ -75,6 +76,27 @@ def test_ratio_interval_follows_the_linearised_formula() -> None:
     assert found.value == pytest.approx(62 / 25)
     assert found.standard_error == pytest.approx(se)
     assert found.high - found.value == pytest.approx(stats.t.ppf(0.975, 2) * se)
+
+
+def test_a_variance_that_few_units_carry_has_few_degrees_of_freedom() -> None:
+    even, one = np.tile([1.0, -1.0], 50), np.append(np.full(99, -1.0), 99.0)
+    found = [float(variance_freedom(residuals)) for residuals in (even, one)]
+    assert found[0] == 99
+    kurtosis = stats.kurtosis(one, fisher=False)
+    assert found[1] == pytest.approx(200 / (kurtosis - 97 / 99))
+    assert found[1] < 2.1
+    assert variance_freedom(np.zeros(5)) == 4
+    assert variance_freedom(np.array([7.0])) == 0
+    both = variance_freedom(np.stack([even, one], axis=1) * 1e-120)
+    assert both == pytest.approx(found)
+
+
+def test_intervals_of_normal_values_stay_as_they_were() -> None:
+    values = np.random.default_rng(0).normal(size=(10, 4000))
+    freedom = variance_freedom(values - values.mean(axis=0))
+    half = stats.t.ppf(0.975, freedom) * stats.sem(values)
+    # 95 % less and more three standard deviations of 4,000 simulations.
+    assert 0.94 <= (np.abs(values.mean(axis=0)) <= half).mean() <= 0.96
 
 
 def test_ratio_is_one_of_sums_not_a_mean_of_ratios() -> None:

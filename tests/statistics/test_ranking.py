@@ -23,9 +23,10 @@ def joint_of(values: list[float], critical: float, se: float = 1.0) -> JointInte
     pairs = np.stack(np.triu_indices(len(values), 1), axis=1)
     differences = levels[pairs[:, 0]] - levels[pairs[:, 1]]
     variances = np.full((1, len(pairs)), se**2)
+    freedoms = np.full((1, len(pairs)), 49.0)
     return JointIntervals(
-        Linear(levels, np.ones((1, len(values))), (50,)),
-        Linear(differences, variances, (50,)),
+        Linear(levels, np.ones((1, len(values))), np.full((1, len(values)), 49.0), (50,)),
+        Linear(differences, variances, freedoms, (50,)),
         pairs, (None,) * len(values), 2.0, critical,
     )  # fmt: skip
 

@@ -19,6 +19,7 @@ from skywright.evaluate.backends.attention import use_blocked_attention
 from skywright.evaluate.backends.fingerprint import folder_fingerprint, tokenizer_fingerprint
 from skywright.evaluate.backends.hf_tokens import Frame
 from skywright.evaluate.backends.loading import (
+    SPREAD,
     check_device,
     check_dtype,
     check_fit,
@@ -28,6 +29,7 @@ from skywright.evaluate.backends.loading import (
     read_tokenizer,
     start_token,
 )
+from skywright.evaluate.backends.packed import can_pack, pack, packed_weight
 from skywright.evaluate.backends.view import TokenizerView, TransformersView
 from skywright.evaluate.backends.windows import (
     device_kind,
@@ -102,8 +104,18 @@ class HFBackend:
         model = load_weights(self.path, self.dtype, self.device, self._trusts)
         use_blocked_attention(model)
         # Spread over devices, the model takes its ids and gives its logits where the head is.
-        self.device = str(model.get_output_embeddings().weight.device)
+        spread, self.device = (
+            self.device == SPREAD,
+            str(model.get_output_embeddings().weight.device),
+        )
+        if not spread and model.base_model is not model:  # else the output layer would be packed
+            ids = self._probe_ids
+            pack(model.base_model, lambda: model.base_model(input_ids=ids, use_cache=False))
         return model
+
+    @property
+    def _probe_ids(self) -> Tensor:
+        return (torch.arange(8, device=self.device) % self.vocab_size)[None]
 
     @cached_property
     def _head(self) -> tuple[Tensor, Tensor | None] | None:
@@ -113,8 +125,8 @@ class HFBackend:
         logits are taken.
         """
         head = self._model.get_output_embeddings()
-        bias = getattr(head, "bias", None)
-        ids = (torch.arange(8, device=self.device) % self.vocab_size)[None]
+        bias = None if getattr(head, "bias", None) is None else head.bias.detach()
+        ids = self._probe_ids
         with torch.inference_mode():
             logits = self._model(input_ids=ids, use_cache=False).logits.float()
             states = self._states(ids)
@@ -125,7 +137,8 @@ class HFBackend:
         tolerance = 1e-2 * logits.abs().max()
         if (product - logits).abs().max() > tolerance:
             return None
-        return head.weight.detach(), None if bias is None else bias.detach()
+        weight = head.weight.detach()
+        return packed_weight(weight) if can_pack(weight) else weight, bias
 
     def _states(self, ids: Tensor) -> Tensor:
         return self._model.base_model(input_ids=ids, use_cache=False).last_hidden_state.to(
