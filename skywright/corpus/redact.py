@@ -1,4 +1,5 @@
-"""What is cut out of documents that stay: licence headers, secrets, benchmark items, personal data.
+"""What is cut out of documents that stay: licence headers, secrets, benchmark items, personal data;
+and exercises put into one form.
 
 Every cut is a row of the edits table. The spans of a row are characters of the text as it was
 before the row's step; steps are applied in the order of `STEPS`, and the rows of one step all speak
@@ -24,9 +25,10 @@ from skywright.corpus.decontaminate.stage import HIT_SCHEMA
 from skywright.corpus.edits import EDIT_SCHEMA, Cut, apply, edit_rows
 from skywright.corpus.judge import code_language
 from skywright.corpus.schemas import FINAL_SCHEMA
+from skywright.corpus.special import stem
 from skywright.engine.stage import MapStage, Shard, Tables
 
-STEPS = ("decontaminate", "code", "pii")
+STEPS = ("decontaminate", "code", "pii", "exercises")
 
 FORGOTTEN = ("code", "pii")
 """Steps whose edits do not keep what stood there: secrets and personal data."""
@@ -38,6 +40,8 @@ class RedactParams(Config):
     pii_sources: tuple[str, ...]
     code: CodeConfig
     cut_items: bool
+    exercise_sources: tuple[str, ...] = ()
+    rewrite_exercises: bool = True
 
 
 def read_redacted(shard: Shard, params: Config) -> Iterator[pa.Table]:
@@ -65,7 +69,7 @@ def redact(table: pa.Table, params: Config, side: Tables) -> Tables:
     params = cast(RedactParams, params)
     rows = table.to_pylist()
     suspects = pii.candidates(table["text"]) if params.pii_sources else {}
-    sources = set(params.pii_sources)
+    sources, asked = set(params.pii_sources), set(params.exercise_sources)
     bins = _bins(table, side)
     edits: list[dict[str, Any]] = []
     for number, row in enumerate(rows):
@@ -81,17 +85,27 @@ def redact(table: pa.Table, params: Config, side: Tables) -> Tables:
             elif step == "pii" and number in suspects and row["source"] in sources:
                 found = pii.find(row["text"], suspects[number])
                 cuts = [Cut(s, e, f"pii:{kind}", pii.TOKENS[kind]) for kind, s, e in found]
+            elif step == "exercises" and row["source"] in asked:
+                exercises = stem.locate(row["text"])
+                if exercises:
+                    row["meta"] = _with_meta(row["meta"], exercises=len(exercises))
+                if exercises and params.rewrite_exercises:
+                    places = stem.rewritten(row["text"])
+                    cuts = [Cut(s, e, "exercises:one_form", one) for s, e, one in places]
             if cuts:
                 row["text"], spans = apply(row["text"], cuts, step not in FORGOTTEN)
                 edits += edit_rows(row["id"], step, spans)
         if row["id"] in bins:
             score, place = bins[row["id"]]
-            told = json.loads(row["meta"]) | {"quality": round(score, 4), "quality_bin": place}
-            row["meta"] = json.dumps(told, sort_keys=True)
+            row["meta"] = _with_meta(row["meta"], quality=round(score, 4), quality_bin=place)
     return {
         "documents": pa.Table.from_pylist(rows, schema=FINAL_SCHEMA),
         "edits": pa.Table.from_pylist(edits, schema=EDIT_SCHEMA),
     }
+
+
+def _with_meta(meta: str, **told: Any) -> str:
+    return json.dumps(json.loads(meta) | told, sort_keys=True)
 
 
 def _bins(table: pa.Table, side: Tables) -> dict[bytes, tuple[float, int]]:
@@ -116,6 +130,6 @@ def _code_cuts(text: str, language: Any, config: CodeConfig) -> list[Cut]:
 
 
 REDACT = MapStage(
-    "redact", f"3 {pii.VERSION} {secrets.VERSION}", redact,
+    "redact", f"3 {pii.VERSION} {secrets.VERSION} {stem.VERSION}", redact,
     {"documents": FINAL_SCHEMA, "edits": EDIT_SCHEMA}, read_redacted, rowwise=False,
 )  # fmt: skip

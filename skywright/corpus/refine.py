@@ -118,6 +118,8 @@ def redacted(
             pii_sources=named_sources(config.pii.sources, inputs),
             code=config.code,
             cut_items=config.decontaminate.action == "span",
+            exercise_sources=named_sources(config.exercises.sources, inputs),
+            rewrite_exercises=config.exercises.action == "rewrite",
         ),
         edges,
     )  # fmt: skip
