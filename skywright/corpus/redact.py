@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from skywright.config import Config
 from skywright.corpus import joined, pii
-from skywright.corpus.classify.stage import SCORE_SCHEMA, bins_of
+from skywright.corpus.classify.stage import BINS, SCORE_SCHEMA, bins_of
 from skywright.corpus.code import secrets
 from skywright.corpus.code.header import licence_header
 from skywright.corpus.code.rules import CodeConfig
@@ -45,7 +45,7 @@ class RedactParams(Config):
 
 
 def read_redacted(shard: Shard, params: Config) -> Iterator[pa.Table]:
-    """Reader: the final documents of a shard with benchmark spans and quality beside each."""
+    """Reader: the final documents of a shard with benchmark spans and scores beside each."""
     documents, *others = joined.whole_tables(shard)
     spans: dict[bytes, list[Cut]] = {}
     scores = SCORE_SCHEMA.empty_table()
@@ -59,9 +59,11 @@ def read_redacted(shard: Shard, params: Config) -> Iterator[pa.Table]:
     ids = documents["id"].to_pylist()
     items = [json.dumps(spans[i]) if i in spans else None for i in ids]
     documents = documents.append_column("items", pa.array(items, pa.string()))
-    quality = scores.filter(pc.equal(scores["label"], "quality"))
-    at = pc.index_in(documents["id"], value_set=quality["id"].combine_chunks())
-    yield documents.append_column("quality", quality["score"].take(at))
+    for label in BINS:
+        given = scores.filter(pc.equal(scores["label"], label))
+        at = pc.index_in(documents["id"], value_set=given["id"].combine_chunks())
+        documents = documents.append_column(label, given["score"].take(at))
+    yield documents
 
 
 def redact(table: pa.Table, params: Config, side: Tables) -> Tables:
@@ -75,7 +77,8 @@ def redact(table: pa.Table, params: Config, side: Tables) -> Tables:
     for number, row in enumerate(rows):
         meta = json.loads(row["meta"]) if row["lang"] == "code" else {}
         items = json.loads(row.pop("items") or "[]")
-        row.pop("quality")
+        for label in BINS:
+            row.pop(label)
         for step in STEPS:
             cuts: list[Cut] = []
             if step == "decontaminate" and params.cut_items:
@@ -96,8 +99,7 @@ def redact(table: pa.Table, params: Config, side: Tables) -> Tables:
                 row["text"], spans = apply(row["text"], cuts, step not in FORGOTTEN)
                 edits += edit_rows(row["id"], step, spans)
         if row["id"] in bins:
-            score, place = bins[row["id"]]
-            row["meta"] = _with_meta(row["meta"], quality=round(score, 4), quality_bin=place)
+            row["meta"] = _with_meta(row["meta"], **bins[row["id"]])
     return {
         "documents": pa.Table.from_pylist(rows, schema=FINAL_SCHEMA),
         "edits": pa.Table.from_pylist(edits, schema=EDIT_SCHEMA),
@@ -108,15 +110,18 @@ def _with_meta(meta: str, **told: Any) -> str:
     return json.dumps(json.loads(meta) | told, sort_keys=True)
 
 
-def _bins(table: pa.Table, side: Tables) -> dict[bytes, tuple[float, int]]:
+def _bins(table: pa.Table, side: Tables) -> dict[bytes, dict[str, float]]:
     if "edges" not in side:
         return {}
-    known = table.filter(pc.is_valid(table["quality"]))
-    columns = {name: known[name] for name in ("id", "source", "lang")}
-    columns["record"] = pa.nulls(known.num_rows, pa.string())
-    columns["label"] = pa.repeat(pa.scalar("quality"), known.num_rows)
-    columns["score"] = known["quality"]
-    return bins_of(pa.table(columns).select(SCORE_SCHEMA.names), side["edges"])
+    parts = [SCORE_SCHEMA.empty_table()]
+    for label in BINS:
+        known = table.filter(pc.is_valid(table[label]))
+        columns = {name: known[name] for name in ("id", "source", "lang")}
+        columns["record"] = pa.nulls(known.num_rows, pa.string())
+        columns["label"] = pa.repeat(pa.scalar(label), known.num_rows)
+        columns["score"] = known[label]
+        parts.append(pa.table(columns).select(SCORE_SCHEMA.names))
+    return bins_of(pa.concat_tables(parts), side["edges"])
 
 
 def _code_cuts(text: str, language: Any, config: CodeConfig) -> list[Cut]:

@@ -68,6 +68,11 @@ def expected_ratio(zh: str) -> float:
     return (han + other) / (han / CHARS_RATIO + other)
 
 
+def is_chinese(text: str) -> bool:
+    """Whether a paragraph has a Han character."""
+    return _HAN.search(text) is not None
+
+
 def anchors(text: str) -> Counter[str]:
     """What a translation leaves as it is, in lower case, with counts."""
     return Counter(match.group().lower().rstrip(".-/") for match in _ANCHOR.finditer(text))
@@ -122,6 +127,9 @@ def _gains(zh: Sequence[str], en: Sequence[str], config: AlignmentConfig) -> np.
 
 
 def render(pairs: Iterable[tuple[str, str]], zh_first: bool = True) -> str:
-    """A document of parallel text: each paragraph with its counterpart on the next line."""
-    parts = ["\n".join(pair if zh_first else pair[::-1]) for pair in pairs]
+    """A document of parallel text: each paragraph with its counterpart on the next line.
+
+    What is the same in both (a command, a paragraph left untranslated) stands once.
+    """
+    parts = ["\n".join(dict.fromkeys(pair if zh_first else pair[::-1])) for pair in pairs]
     return "\n\n".join(parts)

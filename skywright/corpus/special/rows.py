@@ -89,11 +89,12 @@ def _parallel(parts: Mapping[str, str], config: ParallelConfig) -> Made:
         return Made(None, rule="paragraphs", value=most, threshold=config.max_paragraphs)
     pairs = parallel.align(zh, en, config)
     share = len(pairs) / most if most else 0.0
-    if not pairs or share < config.min_aligned:
+    chinese = [zh[i] for i, _ in pairs if parallel.is_chinese(zh[i])]
+    if not chinese or share < config.min_aligned:
         return Made(None, rule="misaligned", value=share, threshold=config.min_aligned)
     text = parallel.render((zh[i], en[j]) for i, j in pairs)
     told = {"pairs": len(pairs), "zh_paragraphs": len(zh), "en_paragraphs": len(en)}
-    return Made(text, {"parallel": told}, "\n".join(zh[i] for i, _ in pairs))
+    return Made(text, {"parallel": told}, "\n".join(chinese))
 
 
 def _exercise(parts: Mapping[str, Any]) -> Made:
