@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 
+from skywright.config import Config
 from skywright.corpus.classify.config import RescoringConfig
-from skywright.engine.files import read_json, sha256_file, stable_hash
+from skywright.corpus.classify.examples import Examples, capped, folds
+from skywright.engine.files import atomic_folder, read_json, sha256_file, stable_hash
 from skywright.errors import UserError
 
+HOST_FOLDS = 5  # one of them is measured on, as in the training of linear models
 _HEAD = "ForSequenceClassification"
 
 
@@ -48,6 +52,45 @@ def encoder_scores(texts: Sequence[str], config: RescoringConfig) -> np.ndarray:
             ).to(config.device)  # fmt: skip
             found.append(model(**inputs).logits.float().softmax(-1)[:, 1].cpu().numpy())
     return np.concatenate(found).astype(float)
+
+
+class TuningConfig(Config):
+    """How an encoder gets its head. Learning rate: see `fine_tune`."""
+
+    steps: int = Field(default=200, ge=1)
+    batch: int = Field(default=16, ge=1)
+    peak_lr: float = Field(default=5e-5, gt=0)
+    max_tokens: int = Field(default=512, ge=8)
+    pages_a_host: int = Field(default=50, ge=1)
+    seed: int = 1
+
+
+def tune(
+    examples: Examples, encoder: Path, out: Path, config: TuningConfig
+) -> tuple[Examples, np.ndarray]:
+    """Fine-tune `encoder` on four fifths of the hosts into the new folder `out`.
+
+    `examples` are of one label. Returns the examples of the other fifth with their scores,
+    float64 (n, 1). Raises UserError when a part lacks one of both kinds, or when `out` exists.
+    """
+    if out.exists():
+        raise UserError(f"{out}: exists already; name a new folder")
+    known = examples.take(np.flatnonzero(~np.isnan(examples.targets[:, 0])))
+    known = capped(known, config.pages_a_host, config.seed)
+    fold = folds(known.hosts, HOST_FOLDS, config.seed)
+    taught, held = (known.take(np.flatnonzero(part)) for part in (fold != 0, fold == 0))
+    if len(np.unique(taught.targets)) < 2:
+        raise UserError(
+            f"label {examples.labels[0]!r}: all pages to learn from are of one kind; give both"
+        )
+    target = taught.targets[:, 0].astype(int).tolist()
+    with atomic_folder(out) as folder:
+        fine_tune(
+            taught.texts, target, encoder, folder, config.steps, config.batch, config.peak_lr,
+            config.max_tokens, config.seed,
+        )  # fmt: skip
+    given = RescoringConfig(encoder=str(out), max_tokens=config.max_tokens, batch=config.batch)
+    return held, encoder_scores(held.texts, given)[:, None]
 
 
 def fine_tune(
@@ -93,7 +136,7 @@ def fingerprint(folder: str) -> str:
     if not heads or len(told.get("id2label") or (0, 1)) != 2:
         raise UserError(
             f"{folder}: its model has no head for two classes; give it one with"
-            " skywright.corpus.classify.encoder.fine_tune"
+            " `skywright corpus classifier tune`"
         )
     files = sorted(path for path in Path(folder).iterdir() if path.is_file())
     return stable_hash([[path.name, sha256_file(path)] for path in files])

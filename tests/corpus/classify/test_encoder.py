@@ -12,10 +12,14 @@ import pytest
 
 from skywright.corpus.classify.config import RescoringConfig
 from skywright.corpus.classify.encoder import (
+    TuningConfig,
     encoder_scores,
     fine_tune,
+    fingerprint,
     rescore,
+    tune,
 )
+from skywright.corpus.classify.examples import Examples
 from skywright.corpus.config import CorpusConfig
 from skywright.corpus.pipeline import build
 from skywright.corpus.publish import CorpusResult
@@ -59,6 +63,25 @@ def test_the_encoder_learns_and_rescores_only_the_grey_band(encoder: Path) -> No
 def test_a_folder_without_encoder_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no config.json there"):
         encoder_scores([GOOD], RescoringConfig(encoder=str(tmp_path)))
+
+
+def test_a_tuned_encoder_is_measured_on_hosts_it_has_not_seen(
+    encoder: Path, tmp_path: Path
+) -> None:
+    pages = [(f"{(GOOD, BAD)[n % 2]} {n}", f"host{n}.org", 1 - n % 2) for n in range(40)]
+    examples = Examples(
+        ("good",), tuple(p[0] for p in pages), ("en",) * 40, tuple(p[1] for p in pages),
+        np.array([[p[2]] for p in pages], float),
+    )  # fmt: skip
+    config = TuningConfig(steps=20, batch=4, peak_lr=3e-3, max_tokens=16)
+    held, scores = tune(examples, encoder, tmp_path / "out", config)
+    assert len(held.hosts) == 8
+    assert ((scores > 0.5) == (held.targets == 1)).all()
+    assert len(fingerprint(str(tmp_path / "out"))) == 64
+    with pytest.raises(UserError, match="exists already"):
+        tune(examples, encoder, tmp_path / "out", config)
+    with pytest.raises(UserError, match="of one kind"):
+        tune(examples.take(range(0, 40, 2)), encoder, tmp_path / "no", config)
 
 
 # ---------------------------------------------------------------- as a step of a recipe
