@@ -23,6 +23,7 @@ from skywright.corpus.classify.examples import Examples
 from skywright.corpus.config import CorpusConfig
 from skywright.corpus.pipeline import build
 from skywright.corpus.publish import CorpusResult
+from skywright.corpus.release import lineage
 from skywright.errors import UserError
 from tests.corpus.pages import write
 from tests.corpus.test_pipeline import essay
@@ -100,17 +101,18 @@ def corpus(folder: Path, out: Path, encoder: Path | None, **classify: object) ->
     if encoder is not None:
         classify["rescore"] = {"encoder": str(encoder), "max_tokens": 12, "batch": 4,
                                **classify.pop("rescore", {})}  # type: ignore[dict-item]  # fmt: skip
-    return build(
-        CorpusConfig.model_validate(
-            {
-                "inputs": [{"source": "a", "path": str(folder / "pages.jsonl"), "lang": "en"}],
-                "rules": {"lang": {"en": {"off": ["*"]}}},
-                "classify": {"bins": 2, **classify},
-                "partitions": 1,
-            }
-        ),
-        [], out, "inline",
-    )  # fmt: skip
+    return build(config_of(folder, **classify), [], out, "inline")
+
+
+def config_of(folder: Path, **classify: object) -> CorpusConfig:
+    return CorpusConfig.model_validate(
+        {
+            "inputs": [{"source": "a", "path": str(folder / "pages.jsonl"), "lang": "en"}],
+            "rules": {"lang": {"en": {"off": ["*"]}}},
+            "classify": {"bins": 2, **classify},
+            "partitions": 1,
+        }
+    )
 
 
 def scores(result: CorpusResult) -> dict[str, dict[str, float]]:
@@ -155,6 +157,8 @@ def test_the_encoder_is_named_by_its_files_and_not_its_place(encoder: Path, tmp_
 
     corpus(tmp_path, tmp_path / "out", encoder)
     first = tasks(tmp_path / "out")
+    told = lineage(tmp_path / "out", [], config_of(tmp_path, rescore={"encoder": str(encoder)}))
+    assert told["models"][str(encoder)] == fingerprint(str(encoder))
     shutil.copytree(encoder, tmp_path / "elsewhere")
     corpus(tmp_path, tmp_path / "out", tmp_path / "elsewhere")
     assert tasks(tmp_path / "out") == first
