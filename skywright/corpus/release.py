@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from skywright import __version__
 from skywright.corpus.card import card, counts
+from skywright.corpus.classify import encoder
 from skywright.corpus.classify import kernels as classify_kernels
-from skywright.corpus.classify.encoder import fingerprint
 from skywright.corpus.classify.model import find
 from skywright.corpus.config import CorpusConfig
 from skywright.corpus.decontaminate import kernels as decontaminate_kernels
@@ -111,8 +111,8 @@ def lineage(folder: Path, files: Iterable[Path], config: CorpusConfig | None) ->
             found["models"]["lines.json"] = fingerprint()
         found["models"] |= {name: sha256_file(find(name)) for name in config.classify.models}
         if config.classify.rescore is not None:
-            encoder = config.classify.rescore.encoder
-            found["models"][encoder] = fingerprint(encoder)
+            place = config.classify.rescore.encoder
+            found["models"][place] = encoder.fingerprint(place)
         found["models"] |= {p: sha256_file(Path(p)) for p in config.classify.ngrams.values()}
     return found
 
