@@ -47,6 +47,7 @@ from sources import (
 from skywright.engine.files import atomic_open, sha256_file, write_json
 from skywright.sets import EvaluationDocument, freeze
 
+TRANSLATED = 0.4  # share of Han letters from which a Chinese page counts as translated
 NEAR_COPY = 0.5  # containment at which the corpus drops a document for a held-out one
 
 # ---------------------------------------------------------------- choosing
@@ -170,6 +171,16 @@ def write_html(folder: Path, pages: dict[str, dict[str, Row]], held_out: set[str
         pass
 
 
+def pairs_of(pages: dict[str, dict[str, Row]]) -> list[Row]:
+    """The main text of translated pages in both languages, a row each: parallel text."""
+    rows = []
+    for name, page in sorted(pages["zh-CN"].items()):
+        if name in pages["en"] and han_share(page["text"]) >= TRANSLATED:
+            both = {"zh": page["text"], "en": pages["en"][name]["text"]}
+            rows.append({k: v for k, v in page.items() if k != "text"} | both)
+    return rows
+
+
 # ---------------------------------------------------------------- the whole
 
 
@@ -230,10 +241,12 @@ def build(data: Path, library: Path, out: Path) -> None:
     as_seen = [{**row, "source": "gsm8k_seen"} for row in train if row["id"] in seen_ids]
     write_jsonl(crawl / "gsm8k_seen.jsonl.gz", as_seen)
 
+    write_jsonl(crawl / "zh_en_handbook.jsonl.gz", pairs_of(pages))
+
     fit = [
         name
         for name, page in pages["zh-CN"].items()
-        if han_share(page["text"]) >= 0.4
+        if han_share(page["text"]) >= TRANSLATED
         and all(300 <= len(pages[lang][name]["text"]) <= 9000 for lang in ("en", "zh-CN"))
     ]
     held_pages = by_hash(fit, str)[:24]

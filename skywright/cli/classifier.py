@@ -106,6 +106,33 @@ def ngrams(
     print(f"{out}  sha256 {NgramModel.train(texts, bucket_bits).save(out)}")
 
 
+@app.command(
+    epilog="Example: skywright corpus classifier tune pages.jsonl.gz --label good --encoder minilm"
+)
+def tune(
+    data: Data,
+    label: Annotated[str, typer.Option("--label", help="The label to learn.")],
+    encoder: Annotated[Path, typer.Option(help="A pretrained encoder's Hugging Face folder.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write.")] = Path("encoder"),
+    steps: Annotated[int, typer.Option(help="Steps of training.", min=1)] = 200,
+    max_tokens: Annotated[int, typer.Option(help="Of a page, so many are read.", min=8)] = 512,
+    pages_a_host: Annotated[int, typer.Option(help="At most so many pages of one host.")] = 50,
+    seed: Annotated[int, typer.Option(help="Of the order of pages.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Give an encoder a head (for classify.rescore), and measure it on a fifth of the hosts."""
+    from skywright.corpus.classify import encoder as encoders
+    from skywright.corpus.classify.examples import read_examples
+    from skywright.corpus.classify.report import measure
+
+    config = encoders.TuningConfig(
+        steps=steps, max_tokens=max_tokens, pages_a_host=pages_a_host, seed=seed
+    )
+    held, scores = encoders.tune(read_examples(data, [label]), encoder, out, config)
+    made = {"file": str(out), "sha256": encoders.fingerprint(str(out))}
+    _show(measure(held, scores), made, as_json)
+
+
 def _show(rows: list[dict[str, object]], made: dict[str, str], as_json: bool) -> None:
     if as_json:
         show_json({**made, "labels": rows})

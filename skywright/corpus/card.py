@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from skywright.corpus.waterfall import waterfall
 from skywright.engine.files import read_json
 
+FILE = "card.json"
 UNNAMED = "not named"
 
 

@@ -11,6 +11,12 @@ from skywright.corpus.classify.config import ClassifyConfig
 from skywright.corpus.code.rules import CodeConfig
 from skywright.corpus.decontaminate.config import DecontaminateConfig
 from skywright.corpus.pii import PiiConfig
+from skywright.corpus.special.config import (
+    ExerciseFields,
+    ExercisesConfig,
+    ParallelConfig,
+    ParallelFields,
+)
 
 Lang = Literal["en", "zh-Hans", "zh-Hant", "code", "other"]
 """Languages a document of the corpus can have."""
@@ -19,12 +25,26 @@ Lang = Literal["en", "zh-Hans", "zh-Hant", "code", "other"]
 class FieldsConfig(Config):
     """Names of the fields that hold a document's parts in JSONL and Parquet inputs.
 
-    Every other field is kept in the document's `meta`.
+    With `parallel` or `exercise` several fields make the text (docs/code.md), and `text` is not
+    read. Every other field is kept in the document's `meta`.
     """
 
     text: str = "text"
     url: str = "url"
     date: str = "date"
+    parallel: ParallelFields | None = None
+    exercise: ExerciseFields | None = None
+
+    @property
+    def parts(self) -> ParallelFields | ExerciseFields | None:
+        """The fields that make the text, where it is not one."""
+        return self.parallel or self.exercise
+
+    @model_validator(mode="after")
+    def _one_form(self) -> FieldsConfig:
+        if self.parallel is not None and self.exercise is not None:
+            raise ValueError("a row is parallel text or an exercise, not both; leave one out")
+        return self
 
 
 class InputConfig(Config):
@@ -221,6 +241,8 @@ class CorpusConfig(Config):
     classify: ClassifyConfig = ClassifyConfig()
     decontaminate: DecontaminateConfig = DecontaminateConfig()
     pii: PiiConfig = PiiConfig()
+    parallel: ParallelConfig = ParallelConfig()
+    exercises: ExercisesConfig = ExercisesConfig()
     partitions: int = Field(default=8, ge=1, le=4096)
     partition_bytes: ByteSize = Field(default=16 * 2**20, ge=1)
     sample: float = Field(default=1.0, gt=0, le=1)

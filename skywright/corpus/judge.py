@@ -106,8 +106,8 @@ def _unsafe(scores: pa.Table, params: JudgeParams) -> Iterator[dict[str, Any]]:
     for row in scores.to_pylist():
         group = language_group(row["lang"])
         found = {"record": row["record"], "value": row["score"]}
-        threshold = rules.get((row["label"], group), 2.0)
-        if row["score"] >= threshold:
+        threshold = rules.get((row["label"], group))
+        if threshold is not None and row["score"] >= threshold:
             rule = row["label"]
             yield {"step": "safety", "rule": rule, "threshold": threshold, **found}
         lowest = params.min_quality.get(group, 0.0)
@@ -139,6 +139,6 @@ def judge_shard(table: pa.Table, params: Config, side: Tables) -> Tables:
 
 
 JUDGE = MapStage(
-    "judge", "1", judge_shard, {"kept": KEPT_SCHEMA, "dropped": DROP_SCHEMA}, read_judged,
+    "judge", "2", judge_shard, {"kept": KEPT_SCHEMA, "dropped": DROP_SCHEMA}, read_judged,
     rowwise=False,
 )  # fmt: skip

@@ -35,6 +35,8 @@ from skywright.corpus.schemas import DOCUMENT_SCHEMA, DROP_SCHEMA, ID, drop, dro
 from skywright.corpus.sources.files import read_records
 from skywright.corpus.sources.markup import VERSION as MARKUP_VERSION
 from skywright.corpus.sources.markup import text_of
+from skywright.corpus.special import rows
+from skywright.corpus.special.config import ParallelConfig
 from skywright.engine.stage import ExchangeStage, MapStage, Shard, Tables
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
@@ -49,13 +51,15 @@ class IndexParams(Config):
 
 class ExtractParams(Config):
     """What extraction depends on; `trafilatura` is its version where the precise tier is used,
-    `model` names the line models where the own tier is."""
+    `model` names the line models where the own tier is, `parallel` how parallel text is aligned
+    where an input has it."""
 
     limits: LimitsConfig
     extraction: ExtractionConfig
     language: LanguageConfig
     trafilatura: str | None
     model: str | None
+    parallel: ParallelConfig | None
 
 
 def extract_params(config: CorpusConfig) -> ExtractParams:
@@ -66,6 +70,7 @@ def extract_params(config: CorpusConfig) -> ExtractParams:
         language=config.language,
         trafilatura=trafilatura_version() if config.extraction.tier == "precise" else None,
         model=fingerprint() if config.extraction.tier == "own" else None,
+        parallel=config.parallel if any(item.fields.parallel for item in config.inputs) else None,
     )
 
 
@@ -118,7 +123,7 @@ def read_source(shard: Shard, params: Config) -> Iterator[pa.Table]:
 
 def index(batch: pa.Table, params: Config, side: Tables) -> Tables:
     """Name every record and drop what is no page."""
-    rows = []
+    found = []
     for row in batch.to_pylist():
         payload = row["payload"] or b""
         item = {
@@ -127,8 +132,8 @@ def index(batch: pa.Table, params: Config, side: Tables) -> Tables:
             "source": row["input_source"],
             **(_no_page(row) or {}),
         }
-        rows.append(item)
-    return {"records": pa.Table.from_pylist(rows, schema=INDEX_SCHEMA)}
+        found.append(item)
+    return {"records": pa.Table.from_pylist(found, schema=INDEX_SCHEMA)}
 
 
 def _no_page(row: dict[str, Any]) -> dict[str, Any] | None:
@@ -270,21 +275,29 @@ def _document(row: dict[str, Any], params: ExtractParams) -> dict[str, Any]:
             return drop(
                 record, "extract", "text_bytes", value=size, threshold=limits.max_text_bytes
             )
-        text = text_of(row["form"], row["payload"])
+        if row["form"] in rows.FORMS:
+            made = rows.document(row["form"], row["payload"], params.parallel or ParallelConfig())
+            if made.text is None:
+                return drop(
+                    record, "extract", made.rule, value=made.value, threshold=made.threshold
+                )
+            text, extra, told_by = made.text, dict(made.meta), made.told_by
+        else:
+            text = told_by = text_of(row["form"], row["payload"])
     else:
         page = extract(row["payload"], row["charset"], limits, params.extraction)
         if page.text is None:
             return drop(
                 record, "extract", str(page.rule), value=page.value, threshold=page.threshold
             )
-        text = page.text
+        text = told_by = page.text
         extra = {"charset": page.charset, "title": page.title, "replaced_chars": page.replaced}
     chars = len(text.strip())
     if chars < limits.min_chars:
         return drop(record, "extract", "no_text", value=chars, threshold=limits.min_chars)
     lang = row["input_lang"]
     if not lang:
-        detected = label(text)
+        detected = label(told_by)
         lang = detected.lang if detected.lang in KNOWN_LANGS else "other"
         refusal = _language_drop(lang, detected, params.language)
         if refusal:

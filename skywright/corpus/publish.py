@@ -179,7 +179,7 @@ def _seconds(done: Mapping[str, Output]) -> dict[str, float]:
         "rules": ("user_signals", "decide"),
         "code": ("code",),
         "decontaminate": ("lookup",),
-        "safety": ("scores", "quality_edges", "judge"),
+        "safety": ("linear_scores", "scores", "quality_edges", "judge"),
         "exact_duplicates": ("exact_duplicates", "unique"),
         "near_duplicates": ("minhash", *(name for name in done if name.startswith("near_"))),
         "takedown": ("takedown",),

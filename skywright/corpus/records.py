@@ -26,7 +26,8 @@ RECORD_SCHEMA = pa.schema(
         ("bytes", pa.int64()),
     ]
 )
-"""`payload` is the raw page ("html") or the UTF-8 text ("text"), by `form`; null when `rule` names
+"""`payload` is the raw page ("html"), the UTF-8 text ("text", or with markup), or the parts of a
+text as JSON ("parallel", "exercise"), by `form`; null when `rule` names
 what was wrong with the record. `bytes` is the size of what was read."""
 
 BATCH_ROWS = 64

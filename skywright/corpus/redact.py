@@ -1,4 +1,5 @@
-"""What is cut out of documents that stay: licence headers, secrets, benchmark items, personal data.
+"""What is cut out of documents that stay: licence headers, secrets, benchmark items, personal data;
+and exercises put into one form.
 
 Every cut is a row of the edits table. The spans of a row are characters of the text as it was
 before the row's step; steps are applied in the order of `STEPS`, and the rows of one step all speak
@@ -16,7 +17,7 @@ import pyarrow.compute as pc
 
 from skywright.config import Config
 from skywright.corpus import joined, pii
-from skywright.corpus.classify.stage import SCORE_SCHEMA, bins_of
+from skywright.corpus.classify.stage import BINS, SCORE_SCHEMA, bins_of
 from skywright.corpus.code import secrets
 from skywright.corpus.code.header import licence_header
 from skywright.corpus.code.rules import CodeConfig
@@ -24,9 +25,10 @@ from skywright.corpus.decontaminate.stage import HIT_SCHEMA
 from skywright.corpus.edits import EDIT_SCHEMA, Cut, apply, edit_rows
 from skywright.corpus.judge import code_language
 from skywright.corpus.schemas import FINAL_SCHEMA
+from skywright.corpus.special import stem
 from skywright.engine.stage import MapStage, Shard, Tables
 
-STEPS = ("decontaminate", "code", "pii")
+STEPS = ("decontaminate", "code", "pii", "exercises")
 
 FORGOTTEN = ("code", "pii")
 """Steps whose edits do not keep what stood there: secrets and personal data."""
@@ -38,10 +40,12 @@ class RedactParams(Config):
     pii_sources: tuple[str, ...]
     code: CodeConfig
     cut_items: bool
+    exercise_sources: tuple[str, ...] = ()
+    rewrite_exercises: bool = True
 
 
 def read_redacted(shard: Shard, params: Config) -> Iterator[pa.Table]:
-    """Reader: the final documents of a shard with benchmark spans and quality beside each."""
+    """Reader: the final documents of a shard with benchmark spans and scores beside each."""
     documents, *others = joined.whole_tables(shard)
     spans: dict[bytes, list[Cut]] = {}
     scores = SCORE_SCHEMA.empty_table()
@@ -55,9 +59,11 @@ def read_redacted(shard: Shard, params: Config) -> Iterator[pa.Table]:
     ids = documents["id"].to_pylist()
     items = [json.dumps(spans[i]) if i in spans else None for i in ids]
     documents = documents.append_column("items", pa.array(items, pa.string()))
-    quality = scores.filter(pc.equal(scores["label"], "quality"))
-    at = pc.index_in(documents["id"], value_set=quality["id"].combine_chunks())
-    yield documents.append_column("quality", quality["score"].take(at))
+    for label in BINS:
+        given = scores.filter(pc.equal(scores["label"], label))
+        at = pc.index_in(documents["id"], value_set=given["id"].combine_chunks())
+        documents = documents.append_column(label, given["score"].take(at))
+    yield documents
 
 
 def redact(table: pa.Table, params: Config, side: Tables) -> Tables:
@@ -65,13 +71,14 @@ def redact(table: pa.Table, params: Config, side: Tables) -> Tables:
     params = cast(RedactParams, params)
     rows = table.to_pylist()
     suspects = pii.candidates(table["text"]) if params.pii_sources else {}
-    sources = set(params.pii_sources)
+    sources, asked = set(params.pii_sources), set(params.exercise_sources)
     bins = _bins(table, side)
     edits: list[dict[str, Any]] = []
     for number, row in enumerate(rows):
         meta = json.loads(row["meta"]) if row["lang"] == "code" else {}
         items = json.loads(row.pop("items") or "[]")
-        row.pop("quality")
+        for label in BINS:
+            row.pop(label)
         for step in STEPS:
             cuts: list[Cut] = []
             if step == "decontaminate" and params.cut_items:
@@ -81,28 +88,40 @@ def redact(table: pa.Table, params: Config, side: Tables) -> Tables:
             elif step == "pii" and number in suspects and row["source"] in sources:
                 found = pii.find(row["text"], suspects[number])
                 cuts = [Cut(s, e, f"pii:{kind}", pii.TOKENS[kind]) for kind, s, e in found]
+            elif step == "exercises" and row["source"] in asked:
+                exercises = stem.locate(row["text"])
+                if exercises:
+                    row["meta"] = _with_meta(row["meta"], exercises=len(exercises))
+                if exercises and params.rewrite_exercises:
+                    places = stem.rewritten(row["text"])
+                    cuts = [Cut(s, e, "exercises:one_form", one) for s, e, one in places]
             if cuts:
                 row["text"], spans = apply(row["text"], cuts, step not in FORGOTTEN)
                 edits += edit_rows(row["id"], step, spans)
         if row["id"] in bins:
-            score, place = bins[row["id"]]
-            told = json.loads(row["meta"]) | {"quality": round(score, 4), "quality_bin": place}
-            row["meta"] = json.dumps(told, sort_keys=True)
+            row["meta"] = _with_meta(row["meta"], **bins[row["id"]])
     return {
         "documents": pa.Table.from_pylist(rows, schema=FINAL_SCHEMA),
         "edits": pa.Table.from_pylist(edits, schema=EDIT_SCHEMA),
     }
 
 
-def _bins(table: pa.Table, side: Tables) -> dict[bytes, tuple[float, int]]:
+def _with_meta(meta: str, **told: Any) -> str:
+    return json.dumps(json.loads(meta) | told, sort_keys=True)
+
+
+def _bins(table: pa.Table, side: Tables) -> dict[bytes, dict[str, float]]:
     if "edges" not in side:
         return {}
-    known = table.filter(pc.is_valid(table["quality"]))
-    columns = {name: known[name] for name in ("id", "source", "lang")}
-    columns["record"] = pa.nulls(known.num_rows, pa.string())
-    columns["label"] = pa.repeat(pa.scalar("quality"), known.num_rows)
-    columns["score"] = known["quality"]
-    return bins_of(pa.table(columns).select(SCORE_SCHEMA.names), side["edges"])
+    parts = [SCORE_SCHEMA.empty_table()]
+    for label in BINS:
+        known = table.filter(pc.is_valid(table[label]))
+        columns = {name: known[name] for name in ("id", "source", "lang")}
+        columns["record"] = pa.nulls(known.num_rows, pa.string())
+        columns["label"] = pa.repeat(pa.scalar(label), known.num_rows)
+        columns["score"] = known[label]
+        parts.append(pa.table(columns).select(SCORE_SCHEMA.names))
+    return bins_of(pa.concat_tables(parts), side["edges"])
 
 
 def _code_cuts(text: str, language: Any, config: CodeConfig) -> list[Cut]:
@@ -116,6 +135,6 @@ def _code_cuts(text: str, language: Any, config: CodeConfig) -> list[Cut]:
 
 
 REDACT = MapStage(
-    "redact", f"3 {pii.VERSION} {secrets.VERSION}", redact,
+    "redact", f"3 {pii.VERSION} {secrets.VERSION} {stem.VERSION}", redact,
     {"documents": FINAL_SCHEMA, "edits": EDIT_SCHEMA}, read_redacted, rowwise=False,
 )  # fmt: skip

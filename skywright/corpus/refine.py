@@ -10,6 +10,7 @@ from skywright.corpus import judge, redact
 from skywright.corpus.classify import stage as classify
 from skywright.corpus.classify.config import ClassifyConfig
 from skywright.corpus.classify.model import find, load_model
+from skywright.corpus.classify.rescore import RESCORE, rescore_params
 from skywright.corpus.config import CorpusConfig
 from skywright.corpus.decontaminate import stage as decontaminate
 from skywright.corpus.decontaminate.benchmarks import read_items
@@ -56,7 +57,7 @@ def judged(
     runner: Runner,
 ) -> dict[str, Output]:
     """Measure documents and decide on the kept ones: the outputs `judge`, and by name those before
-    it that the recipe asks for (`code`, `lookup`, `scores`, `quality_edges`).
+    it that the recipe asks for (`code`, `lookup`, `linear_scores`, `scores`, `quality_edges`).
     """
     done: dict[str, Output] = {}
     if any(item.lang == "code" for item in config.inputs):
@@ -77,6 +78,12 @@ def judged(
             classify.ScoreParams(sources=named_sources(config.classify.sources, inputs)),
             {"models": [_side("models", models, runner)]},
         )  # fmt: skip
+        if config.classify.rescore is not None:
+            done["linear_scores"] = done["scores"]
+            done["scores"] = runner.map(
+                RESCORE, join(documents, done["linear_scores"].shards("scores")),
+                rescore_params(config.classify.rescore),
+            )  # fmt: skip
         done["quality_edges"] = runner.gather(
             classify.EDGES, {"scores": done["scores"].shards("scores")},
             classify.BinParams(bins=config.classify.bins),
@@ -84,12 +91,14 @@ def judged(
     tables = {"code": "failures", "lookup": "hits", "scores": "scores"}
     steps = {"code": "code", "lookup": "decontaminate", "scores": "safety"}
     joined = [name for name in tables if name in done]
+    # Rescoring is done a shard at once: the records that failed are those of the linear scores.
+    failing = ["linear_scores" if f"linear_{name}" in done else name for name in joined]
     done["judge"] = runner.map(
         judge.JUDGE,
         join(
             kept,
             *(done[name].shards(tables[name]) for name in joined),
-            *(done[name].shards(ERRORS) for name in joined),
+            *(done[name].shards(ERRORS) for name in failing),
         ),
         judge.JudgeParams(
             safety=config.classify.safety,
@@ -118,6 +127,8 @@ def redacted(
             pii_sources=named_sources(config.pii.sources, inputs),
             code=config.code,
             cut_items=config.decontaminate.action == "span",
+            exercise_sources=named_sources(config.exercises.sources, inputs),
+            rewrite_exercises=config.exercises.action == "rewrite",
         ),
         edges,
     )  # fmt: skip

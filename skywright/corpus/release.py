@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from skywright import __version__
 from skywright.corpus.card import card, counts
+from skywright.corpus.classify import encoder
 from skywright.corpus.classify import kernels as classify_kernels
 from skywright.corpus.classify.model import find
 from skywright.corpus.config import CorpusConfig
@@ -109,6 +110,9 @@ def lineage(folder: Path, files: Iterable[Path], config: CorpusConfig | None) ->
         if config.extraction.tier == "own":
             found["models"]["lines.json"] = fingerprint()
         found["models"] |= {name: sha256_file(find(name)) for name in config.classify.models}
+        if config.classify.rescore is not None:
+            place = config.classify.rescore.encoder
+            found["models"][place] = encoder.fingerprint(place)
         found["models"] |= {p: sha256_file(Path(p)) for p in config.classify.ngrams.values()}
     return found
 

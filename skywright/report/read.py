@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from skywright.engine.files import read_json
 from skywright.errors import UserError
 from skywright.report.records import (
+    Card,
     Environment,
     Evaluation,
     Leak,
@@ -121,6 +122,7 @@ def read_run(folder: Path) -> Run:
         model=model if isinstance(model, dict) else {},
         environment=_one(folder / "environment.json", Environment, "corpus"),
         steps=steps,
+        card=_one(folder / "corpus/current/card.json", Card, "corpus"),
         waterfall=_one(folder / "corpus/current/waterfall.json", Waterfall, "corpus"),
         tokenizer=_one(folder / "tokenizer/current/summary.json", TokenizerSummary, "tokenizer"),
         plan=_one(train / "plan.json", Plan, "train"),

@@ -89,6 +89,22 @@ class Waterfall(Record):
     duplicates: dict[str, Any] = {}
 
 
+class Size(Record):
+    """Documents, characters and UTF-8 bytes of a part of the corpus."""
+
+    documents: int
+    chars: int
+    bytes: int
+
+
+class Card(Record):
+    """`corpus/current/card.json`: what the data card counts in the kept documents."""
+
+    total: Size | None = None
+    by_quality_bin: dict[str, Size] = {}
+    by_licence: dict[str, Size] = {}
+
+
 class TokenizerRow(Record):
     """How many characters and bytes a token holds in one language."""
 
@@ -308,6 +324,7 @@ class Run:
     environment: Environment | None = None
     steps: dict[str, StepDone] = field(default_factory=dict)
     waterfall: Waterfall | None = None
+    card: Card | None = None
     tokenizer: TokenizerSummary | None = None
     plan: Plan | None = None
     train: TrainSummary | None = None

@@ -76,6 +76,12 @@ class Recipe(CorpusRecipe):
         for name, source in self.tokens.sources.items():
             _known(f"tokens.sources.{name}.from", source.from_, inputs, "sources of corpus.inputs")
             _known(f"tokens.sources.{name}.lang", source.lang or (), get_args(Lang), "languages")
+            if source.quality is not None and source.quality[1] >= self.corpus.classify.bins:
+                raise UserError(
+                    f"tokens.sources.{name}.quality: there is no bin {source.quality[1]}; "
+                    f"corpus.classify.bins is {self.corpus.classify.bins}, so the highest is "
+                    f"{self.corpus.classify.bins - 1}"
+                )
         sources = self.tokens.sources
         for segment in self.train.segments:
             where = f"train.segments.{segment.name}.mixture"

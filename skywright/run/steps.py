@@ -91,6 +91,7 @@ def exported_models(train_folder: Path) -> list[EvaluatedModel]:
 
 
 def _corpus(context: Context) -> Sequence[Path]:
+    from skywright.corpus.card import FILE, counts
     from skywright.corpus.pipeline import build
 
     built = build(
@@ -102,6 +103,7 @@ def _corpus(context: Context) -> Sequence[Path]:
         progress=context.progress,
         folder=context.recipe.folder,
     )
+    write_json(context.folder / FILE, counts(context.folder))
     return built.documents
 
 
@@ -303,7 +305,7 @@ def _report(context: Context) -> Sequence[Path]:
 
 
 STEPS = (
-    Step("corpus", "1", (), ("corpus",), True, _corpus),
+    Step("corpus", "2", (), ("corpus",), True, _corpus),
     Step("tokenizer", "1", ("corpus",), ("tokenizer",), False, _tokenizer),
     Step("tokens", "2", ("corpus", "tokenizer"), ("tokens",), False, _tokens),
     Step("train", "2", ("tokenizer", "tokens"), ("model", "train"), True, _train, spread=True),

@@ -170,6 +170,7 @@ def _shards(
     recipe: CorpusRecipe, corpus: Path, found: dict[Path, list[dict[str, Any]]]
 ) -> dict[str, list[str]]:
     """Token shards that hold the documents: a source's shards follow its documents' order."""
+    from skywright.tokens.config import quality_bin_of
     from skywright.tokens.manifest import MANIFEST, read_manifest
 
     tokens = _current(recipe, "tokens")
@@ -182,9 +183,10 @@ def _shards(
         places: list[int] = []
         seen = 0
         for path in _documents(corpus):
-            table = pq.read_table(path, columns=["source", "lang"])
-            pairs = zip(table["source"].to_pylist(), table["lang"].to_pylist(), strict=True)
-            taken = np.array([config.takes(*pair) for pair in pairs], dtype=bool)
+            table = pq.read_table(path, columns=["source", "lang", "meta"])
+            columns = [table["source"].to_pylist(), table["lang"].to_pylist()]
+            columns.append([quality_bin_of(meta) for meta in table["meta"].to_pylist()])
+            taken = np.array([config.takes(*row) for row in zip(*columns, strict=True)], dtype=bool)
             before = seen + np.concatenate([[0], np.cumsum(taken)])
             places += [int(before[r["row"]]) for r in found.get(path, []) if taken[r["row"]]]
             seen = int(before[-1])

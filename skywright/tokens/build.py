@@ -35,7 +35,7 @@ from skywright.engine.files import (
 )
 from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
-from skywright.tokens.config import TokensConfig
+from skywright.tokens.config import TokensConfig, quality_bin_of
 from skywright.tokens.manifest import (
     KINDS,
     MANIFEST,
@@ -51,7 +51,6 @@ FORMAT = 2  # raised when the same inputs would give other bytes
 _COLUMNS = ("source", "lang", "text")
 _BATCH_ROWS = 512  # documents tokenised together; no influence on the bytes written
 _DONE = "task.json"
-_NOT_READ: Any = {"sources": {"__all__": {"expected_tokens"}}}  # for plans before the shards
 
 
 class Encoder(Vocabulary, Protocol):
@@ -97,11 +96,12 @@ def build(
     paths = sorted((Path(path) for path in documents), key=lambda path: (path.name, str(path)))
     if not paths:
         raise UserError("tokens: there are no documents to tokenise; build the corpus first")
-    checked = {path: _checked(path) for path in paths}
+    columns = _columns(config)
+    checked = {path: _checked(path, columns) for path in paths}
     made_from = stable_hash(
         {
             "format": FORMAT,
-            "config": config.model_dump(mode="json", exclude=_NOT_READ),
+            "config": config.naming() | {"shard_bytes": config.shard_bytes},
             "tokenizer": tokenizer.fingerprint,
             "documents": [[path.name, checked[path]] for path in paths],
         }
@@ -135,18 +135,23 @@ def build(
     return manifest
 
 
-def _checked(path: Path) -> str:
-    """SHA-256 of a Parquet file that has the columns of documents."""
+def _columns(config: TokensConfig) -> tuple[str, ...]:
+    """The columns of documents that are read: `meta` only where sources ask for a quality."""
+    return (*_COLUMNS, "meta") if config.by_quality else _COLUMNS
+
+
+def _checked(path: Path, columns: Sequence[str]) -> str:
+    """SHA-256 of a Parquet file that has these columns."""
     try:
         schema = pq.read_schema(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; build the corpus first") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path}: not a readable Parquet file ({error})") from None
-    missing = [name for name in _COLUMNS if name not in schema.names]
+    missing = [name for name in columns if name not in schema.names]
     if missing:
         raise UserError(
-            f"{path}: the column {missing[0]!r} is missing; documents need {', '.join(_COLUMNS)}"
+            f"{path}: the column {missing[0]!r} is missing; documents need {', '.join(columns)}"
         )
     return sha256_file(path)
 
@@ -169,8 +174,7 @@ def _tasks(
         if size < config.shard_bytes and group + 1 < len(metadata):
             continue
         # How sources are cut into tasks is no part of what a task makes.
-        settings = config.model_dump(mode="json", exclude={**_NOT_READ, "shard_bytes": True})
-        key = stable_hash([FORMAT, settings, tokenizer.fingerprint, sha256, groups])[:24]
+        key = stable_hash([FORMAT, config.naming(), tokenizer.fingerprint, sha256, groups])[:24]
         yield _Task(config, path, tuple(groups), rows, first_row, key, root / key)
         first_row += rows
         groups, rows, size = [], 0, 0
@@ -218,8 +222,9 @@ def _run_task(task: _Task, tokenizer: Encoder) -> None:
             with pq.ParquetFile(task.path) as file:
                 row = task.first_row
                 for batch in file.iter_batches(
-                    batch_size=_BATCH_ROWS, row_groups=list(task.groups), columns=list(_COLUMNS)
-                ):
+                    batch_size=_BATCH_ROWS, row_groups=list(task.groups),
+                    columns=list(_columns(task.config)),
+                ):  # fmt: skip
                     _add_batch(task, batch, tokenizer, writers, unused, row)
                     row += batch.num_rows
         shards = {
@@ -246,11 +251,13 @@ def _add_batch(
             raise UserError(f"{task.path}: row {row}: {field} is not text; build the corpus again")
     names = sorted(writers)
     owners = np.full(batch.num_rows, -1, dtype=np.int64)
-    pairs = zip(batch.column("source").to_pylist(), batch.column("lang").to_pylist(), strict=True)
-    for row, (source, lang) in enumerate(pairs):
-        owner = next((n for n in names if task.config.sources[n].takes(source, lang)), None)
+    bins = _quality_bins(task, batch, first_row)
+    columns = (batch.column("source").to_pylist(), batch.column("lang").to_pylist(), bins)
+    for row, (source, lang, place) in enumerate(zip(*columns, strict=True)):
+        owner = next((n for n in names if task.config.sources[n].takes(source, lang, place)), None)
         if owner is None:
-            unused[f"{source}/{lang}"] += 1
+            told = f"{source}/{lang}" if place is None else f"{source}/{lang}/bin {place}"
+            unused[told] += 1
         else:
             owners[row] = names.index(owner)
     for number, name in enumerate(names):
@@ -268,6 +275,21 @@ def _add_batch(
             )
         framed, lengths = frame(ids, starts, tokenizer.bos_id, tokenizer.eos_id)
         writers[name].add(framed, lengths, pc.binary_length(texts).to_numpy(zero_copy_only=False))
+
+
+def _quality_bins(task: _Task, batch: pa.RecordBatch, first_row: int) -> list[int | None]:
+    """The bin of quality of each document, None for those without (or if no source asks)."""
+    if not task.config.by_quality:
+        return [None] * batch.num_rows
+    found: list[int | None] = []
+    for row, text in enumerate(batch.column("meta").to_pylist(), first_row):
+        try:
+            found.append(quality_bin_of(text))
+        except (ValueError, TypeError):
+            raise UserError(
+                f"{task.path}: row {row}: meta is no JSON object; build the corpus again"
+            ) from None
+    return found
 
 
 # ---------------------------------------------------------------- the folder
@@ -289,11 +311,13 @@ def _sources(
                     _link(task.folder / f"{name}.{kind}", out / f"{entry.name}.{kind}")
                 shards.append(entry)
         if not shards:
+            wanted = config.sources[name]
+            quality = f", quality {list(wanted.quality)}" if wanted.quality else ""
             raise UserError(
-                f"tokens.sources.{name}: no document has source {config.sources[name].from_}"
-                f" and lang {config.sources[name].lang or 'any'}; documents left over:"
-                f" {', '.join(left_over) or 'no others'}; correct 'from' or 'lang', or leave the"
-                " source out"
+                f"tokens.sources.{name}: no document has source {wanted.from_} and lang"
+                f" {wanted.lang or 'any'}{quality}; documents left over:"
+                f" {', '.join(left_over) or 'no others'}; correct 'from', 'lang' or 'quality', or"
+                " leave the source out"
             )
         found[name] = SourceManifest(shards=tuple(shards))
     return found

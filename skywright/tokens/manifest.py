@@ -75,7 +75,8 @@ class Manifest(Config):
 
     `made_from` is the hash of the configuration, the tokenizer and the input files, `inputs`
     names those files. `unused` counts the documents that no source takes, by
-    "<corpus source>/<language>". Imported data may have no BOS.
+    "<corpus source>/<language>", followed by "/bin <bin>" where sources ask for a quality.
+    Imported data may have no BOS.
     """
 
     format: Literal[2] = 2

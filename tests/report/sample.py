@@ -235,6 +235,12 @@ def write_run(folder: Path, hostile: bool = False, without: Collection[str] = ()
     seconds = (48.2, 21.9, 3.4, 281.0, 74.4, 31.5, 40.1)
     if "corpus" in made:
         write_json(place("corpus") / "waterfall.json", waterfall(hostile))
+        size = {"documents": 321, "chars": 654_000, "bytes": 987_000}
+        licence = ATTACK if hostile else "CC BY-SA 4.0"
+        write_json(
+            place("corpus") / "card.json",
+            {"total": size, "by_quality_bin": {"en 9": size}, "by_licence": {licence: size}},
+        )
     if "tokenizer" in made:
         rows = [
             ("en", 3_390, 3.412, 3.431, 0.0004),

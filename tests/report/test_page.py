@@ -122,6 +122,16 @@ def test_counts_that_agree_are_said_to_agree_and_counts_that_do_not_are_not(
     assert "Counts do not agree" in page
 
 
+def test_what_the_data_card_counts_is_shown_where_it_was_counted(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", without=STEPS[1:])
+    text = Tags(build(run, tmp_path / "a.html").read_text(encoding="utf-8")).text
+    assert "quality bin documents characters bytes en 9 321" in text
+    assert "licence documents characters bytes CC BY-SA 4.0 321" in text
+    (run / "corpus" / "current" / "card.json").unlink()
+    text = Tags(build(run, tmp_path / "b.html").read_text(encoding="utf-8")).text
+    assert "quality bin" not in text
+
+
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     first = build(run, tmp_path / "a.html").read_bytes()

@@ -40,6 +40,7 @@ def test_the_shipped_recipes_agree_with_themselves(path: str) -> None:
         ("model.vocab_size=4096", "model.vocab_size: 4096, but tokenizer.vocab_size is 2048"),
         ("model.context_tokens=64", "train.sequence_tokens: 128 is more than"),
         ("tokens.sources.en.from=[nowhere]", "tokens.sources.en.from: there is no 'nowhere'"),
+        ("tokens.sources.en.quality=[5, 10]", "tokens.sources.en.quality: there is no bin 10"),
         ("tokens.sources.en.lang=[zh]", "tokens.sources.en.lang: there is no 'zh'"),
         (
             "train.segments.session-1.mixture={en: .6, de: .4}",

@@ -14,9 +14,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
 from skywright.errors import UserError
-from skywright.tokens import Shards, TokensConfig, build
+from skywright.tokens import (
+    EpochConfig,
+    Loader,
+    Plan,
+    SegmentMixture,
+    Shards,
+    TokensConfig,
+    build,
+    summary,
+)
 from skywright.tokens.manifest import token_dtype
 from skywright.tokens.supply import windows_in
 from tests.tokens.conftest import SmallTokenizer, write_documents
@@ -364,11 +374,19 @@ def test_a_source_that_no_document_reaches_is_refused(
         {"a": {"from": ["wiki"]}, "b": {"from": ["wiki", "code"]}},
         {"a": {"from": ["wiki"], "lang": ["en"]}, "b": {"from": ["wiki"]}},
         {"a": {"from": ["w"], "lang": ["en", "x"]}, "b": {"from": ["w"], "lang": ["x"]}},
+        {"a": {"from": ["w"], "quality": [0, 5]}, "b": {"from": ["w"], "quality": [5, 9]}},
+        {"a": {"from": ["w"], "quality": [0, 5]}, "b": {"from": ["w"]}},
     ],
 )
 def test_a_document_in_two_sources_is_refused(sources: dict) -> None:
     with pytest.raises(UserError, match="'a' and 'b' both take"):
         TokensConfig.model_validate({"sources": sources})
+
+
+@pytest.mark.parametrize("quality", [[5, 4], [-1, 3]])
+def test_a_range_of_bins_that_is_none_is_refused(quality: list[int]) -> None:
+    with pytest.raises(ValidationError, match=r"is no range of bins; write \[lowest, highest\]"):
+        TokensConfig.model_validate({"sources": {"a": {"from": ["w"], "quality": quality}}})
 
 
 def test_a_source_name_that_is_no_file_name_is_refused() -> None:
@@ -392,3 +410,86 @@ def test_documents_that_cannot_be_read_are_refused(
     assert "the column 'lang' is missing" in refused(none)
     with pytest.raises(UserError, match="no documents"):
         build(CONFIG, [], tokenizer, tmp_path / "out")
+
+
+# ---------------------------------------------------------------- by quality
+
+
+def by_quality(low: list[int], high: list[int]) -> TokensConfig:
+    return TokensConfig.model_validate(
+        {
+            "sources": {
+                "low": {"from": ["wiki"], "lang": ["en"], "quality": low},
+                "high": {"from": ["wiki"], "lang": ["en"], "quality": high},
+                "code": {"from": ["code"]},
+            }
+        }
+    )
+
+
+@pytest.fixture
+def binned(rows: dict, tmp_path: Path) -> list[Path]:
+    """The English pages in bins 0 to 9 by turns, every eleventh without a score; and code."""
+    pages = [
+        {**row, "meta": "{}" if n % 11 == 10 else json.dumps({"quality_bin": n % 10})}
+        for n, row in enumerate(rows["en_wiki_2024_06"])
+    ]
+    return [
+        write_documents(tmp_path / "pages.parquet", pages),
+        write_documents(tmp_path / "python.parquet", rows["code_python_2024_06"]),
+    ]
+
+
+def test_sources_take_pages_by_their_bin_of_quality(
+    binned: list[Path], tokenizer: SmallTokenizer, tmp_path: Path
+) -> None:
+    build(by_quality([0, 6], [8, 9]), binned, tokenizer, tmp_path / "tokens")
+    shards = Shards.open(tmp_path / "tokens", tokenizer.fingerprint)
+    shards.check()
+    pages = pq.read_table(binned[0])
+    for source, bins in (("low", range(7)), ("high", (8, 9))):
+        expected = [
+            len(text.encode())
+            for text, meta in zip(*(pages[k].to_pylist() for k in ("text", "meta")), strict=True)
+            if json.loads(meta).get("quality_bin", -1) in bins
+        ]
+        assert shards.document_bytes(source).tolist() == expected
+    metas = [json.loads(meta) for meta in pages["meta"].to_pylist()]
+    assert shards.manifest.unused == {
+        "wiki/en": sum(not meta for meta in metas),
+        "wiki/en/bin 7": sum(meta.get("quality_bin") == 7 for meta in metas),
+    }
+    assert shards.manifest.sources["code"].documents == 60
+
+
+def test_the_order_over_bins_of_quality_is_a_pure_function_of_the_plan(
+    binned: list[Path], tokenizer: SmallTokenizer, tmp_path: Path
+) -> None:
+    def samples(out: Path, numbers: list[int]) -> np.ndarray:
+        shards = Shards.open(out, tokenizer.fingerprint)
+        segment = SegmentMixture(
+            name="s", tokens=32 * 200, mixture={"low": 0.25, "high": 0.65, "code": 0.1}
+        )
+        plan = Plan(3, 32, shards.sizes([32]), [segment], EpochConfig(max_epochs=50))
+        shares = summary(plan)["segments"][0]["shares"]
+        assert shares["high"] == pytest.approx(0.65, abs=0.01)
+        return np.array(Loader(shards, plan).batch(numbers).inputs)
+
+    config = by_quality([0, 7], [8, 9])
+    build(config, binned, tokenizer, tmp_path / "one")
+    build(config, binned[::-1], tokenizer, tmp_path / "two", workers=2)
+    whole_run = samples(tmp_path / "one", list(range(200)))
+    assert np.array_equal(whole_run, samples(tmp_path / "two", list(range(200))))
+    assert np.array_equal(whole_run[150:], samples(tmp_path / "one", list(range(150, 200))))
+
+
+def test_a_quality_that_no_page_has_is_refused(
+    binned: list[Path], tokenizer: SmallTokenizer, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"high: no document .*quality \[10, 12\].*wiki/en/bin 9"):
+        build(by_quality([0, 6], [10, 12]), binned, tokenizer, tmp_path / "out")
+
+
+def test_sources_without_a_quality_keep_the_names_of_their_shards() -> None:
+    told = CONFIG.naming()["sources"]
+    assert told["en"] == {"from_": ["wiki"], "lang": ["en"]}

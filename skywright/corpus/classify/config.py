@@ -29,6 +29,32 @@ to tell them.
 """
 
 
+class RescoringConfig(Config):
+    """A second opinion on the grey band, by an encoder that the user brings.
+
+    `encoder`: a Hugging Face folder with a sequence-classification head of two classes (1 is the
+    label). Pages of the languages `lang` whose linear score of `label` lies in the `band` (from,
+    below) are scored again, by their first `max_tokens` tokens.
+    """
+
+    encoder: str
+    label: str = "quality"
+    band: tuple[float, float] = (0.2, 0.8)
+    lang: tuple[Language, ...] = ("en", "zh")
+    max_tokens: int = Field(default=512, ge=8)
+    batch: int = Field(default=16, ge=1)
+    device: str = "cpu"
+
+    @field_validator("band")
+    @classmethod
+    def _a_band(cls, band: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= band[0] < band[1] <= 1:
+            raise ValueError(
+                f"{list(band)} is no band of scores; write [lowest, highest] in 0 to 1"
+            )
+        return band
+
+
 class ClassifyConfig(Config):
     """Learned scores. `models` are names of shipped models or paths of your own.
 
@@ -38,7 +64,9 @@ class ClassifyConfig(Config):
     `min_quality` drops pages below a score, by language (default: none; the bins are for the
     mixture). `safety` are the rules by which pages are dropped. `sources` are those that are
     scored: "web" (WARC and HTML inputs), "all", or names. `ngrams` are n-gram models by language:
-    they give the score `ngram_nats`, the cross-entropy of a page in nats a mixed token.
+    they give the score `ngram_nats`, the cross-entropy of a page in nats a mixed token, and
+    `ngram_bin` in `meta`, as `quality_bin` but 0 the least surprising. `rescore` gives pages of
+    which the linear model is unsure to an encoder.
     """
 
     models: tuple[str, ...] = ("quality", "safety")
@@ -47,6 +75,7 @@ class ClassifyConfig(Config):
     safety: tuple[SafetyRule, ...] = DEFAULT_SAFETY
     sources: Literal["web", "all"] | tuple[str, ...] = "all"
     ngrams: dict[Language, str] = {}
+    rescore: RescoringConfig | None = None
 
     @field_validator("safety")
     @classmethod

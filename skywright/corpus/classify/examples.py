@@ -95,7 +95,7 @@ def read_examples(paths: Iterable[Path], labels: Sequence[str]) -> Examples:
     """
     rows: list[tuple[str, str, str, list[float]]] = []
     for path in paths:
-        for number, line in enumerate(_lines(Path(path)), 1):
+        for number, line in enumerate(text_lines(Path(path)), 1):
             where = f"{path}, line {number}"
             try:
                 row: Any = json.loads(line)
@@ -122,7 +122,7 @@ def _target(value: Any, label: str, where: str) -> float:
     return float(value)
 
 
-def _lines(path: Path) -> Iterable[str]:
+def text_lines(path: Path) -> Iterable[str]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; check the path")
     with open(path, "rb") as raw:

@@ -28,9 +28,13 @@ SCORE_SCHEMA = pa.schema(
 """One row a document and label: `quality`, and the labels of the safety models."""
 MODEL_SCHEMA = pa.schema([("kind", pa.string()), ("sha256", pa.string()), ("data", pa.binary())])
 """kind: `classifier`, or the language of an n-gram model."""
-BIN_SCHEMA = pa.schema([("lang", pa.string()), ("edges", pa.list_(pa.float64()))])
+BIN_SCHEMA = pa.schema(
+    [("label", pa.string()), ("lang", pa.string()), ("edges", pa.list_(pa.float64()))]
+)
 
 QUALITY, NGRAM_NATS, CLASSIFIER = "quality", "ngram_nats", "classifier"
+BINS = {QUALITY: "quality_bin", NGRAM_NATS: "ngram_bin"}
+"""Labels that are cut into bins, and what a document's `meta` calls its bin."""
 _REFERENCE = "reference_"
 
 
@@ -123,30 +127,31 @@ SCORES = MapStage(
 
 
 def edges(tables: Tables, params: Config) -> Tables:
-    """Edges between the bins of each language group, over the scores of the whole corpus."""
-    scores = tables["scores"]
-    scores = scores.filter(pc.equal(scores["label"], QUALITY))
-    groups = np.array([language_group(lang) for lang in scores["lang"].to_pylist()], dtype=object)
-    values = scores["score"].to_numpy().astype(float)
-    rows = [
-        {
-            "lang": group,
-            "edges": equal_mass_edges(values[groups == group], cast(BinParams, params).bins),
-        }
-        for group in ("en", "zh")
-        if (groups == group).any()
-    ]
+    """Edges between the bins of each label and language group, over the whole corpus's scores."""
+    rows = []
+    for label in BINS:
+        scores = tables["scores"].filter(pc.equal(tables["scores"]["label"], label))
+        langs = scores["lang"].to_pylist()
+        groups = np.array([language_group(lang) for lang in langs], dtype=object)
+        values = scores["score"].to_numpy().astype(float)
+        for group in ("en", "zh"):
+            if (groups == group).any():
+                cut = equal_mass_edges(values[groups == group], cast(BinParams, params).bins)
+                rows.append({"label": label, "lang": group, "edges": cut})
     return {"edges": pa.Table.from_pylist(rows, schema=BIN_SCHEMA)}
 
 
-EDGES = GatherStage("quality_edges", "1", edges, {"edges": BIN_SCHEMA})
+EDGES = GatherStage("quality_edges", "2", edges, {"edges": BIN_SCHEMA})
 
 
-def bins_of(scores: pa.Table, edge_table: pa.Table) -> dict[bytes, tuple[float, int]]:
-    """Quality and bin by document id."""
-    by_group = {row["lang"]: row["edges"] for row in edge_table.to_pylist()}
-    found = {}
-    for row in scores.filter(pc.equal(scores["label"], QUALITY)).to_pylist():
-        edge = by_group[language_group(row["lang"])]
-        found[row["id"]] = (row["score"], int(bins(np.array([row["score"]]), edge)[0]))
+def bins_of(scores: pa.Table, edge_table: pa.Table) -> dict[bytes, dict[str, float]]:
+    """What the `meta` of a document says of its scores and bins, by document id."""
+    cut = {(row["label"], row["lang"]): row["edges"] for row in edge_table.to_pylist()}
+    found: dict[bytes, dict[str, float]] = {}
+    binned = pc.is_in(scores["label"], value_set=pa.array(list(BINS)))
+    for row in scores.filter(binned).to_pylist():
+        edge = cut[row["label"], language_group(row["lang"])]
+        told = found.setdefault(row["id"], {})
+        told[row["label"]] = round(row["score"], 4)
+        told[BINS[row["label"]]] = int(bins(np.array([row["score"]]), edge)[0])
     return found

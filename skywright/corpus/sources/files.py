@@ -113,6 +113,11 @@ def _add(shards: dict[str, Shard], shard: Shard) -> None:
 
 
 def _meta(item: InputConfig, kind: str) -> dict[str, str]:
+    if item.fields.parts is not None and kind not in ("jsonl", "parquet"):
+        raise UserError(
+            f"{item.path}: `fields.parallel` and `fields.exercise` are for rows of JSONL and "
+            f"Parquet (input {item.source!r} is {kind}); leave them out"
+        )
     unique = item.unique_urls
     if unique is None:
         unique = kind in ("warc", "html", "mediawiki")
@@ -121,7 +126,7 @@ def _meta(item: InputConfig, kind: str) -> dict[str, str]:
         "kind": kind,
         "lang": item.lang or "",
         "unique_urls": "yes" if unique else "",
-        "fields": item.fields.model_dump_json(),
+        "fields": item.fields.model_dump_json(exclude_none=True),
         "url_prefix": item.url_prefix if item.url_prefix is not None else "",
         "form": "text" if item.markup == "none" else item.markup,
     }

@@ -14,6 +14,7 @@ from skywright.corpus.records import Record
 from skywright.corpus.sources.frames import FrameError, packing_of
 from skywright.corpus.sources.inputs import Input
 from skywright.corpus.sources.lines import lines
+from skywright.corpus.special.rows import taken
 
 MAX_JSON_DEPTH = 64
 """Nesting that a line may have, counted before parsing: Python's parser would give up near 1,000,
@@ -95,11 +96,15 @@ def record_of(
     row: dict[str, Any], record: str, fields: FieldsConfig, size: int, form: str = "text"
 ) -> Record:
     """A record from a row's fields; what is not text, url or date goes into `meta`."""
-    text = row.pop(fields.text, None)
+    name = fields.text
+    if fields.parts is None:
+        text = row.pop(fields.text, None)
+    else:
+        form, text, name = taken(row, fields.parts)
     url, date = row.pop(fields.url, None), row.pop(fields.date, None)
     if not isinstance(text, str):
         return Record(
-            record, rule="missing_text", message=f"no text in the field {fields.text!r}", bytes=size
+            record, rule="missing_text", message=f"no text in the field {name!r}", bytes=size
         )
     url = None if url is None else str(url)
     date = None if date is None else str(date)

@@ -19,6 +19,7 @@ from skywright.corpus.config import FieldsConfig
 from skywright.corpus.records import Record
 from skywright.corpus.sources.frames import FREE_BYTES, MAX_RATIO
 from skywright.corpus.sources.jsonl import record_of
+from skywright.corpus.special.rows import needed
 from skywright.errors import UserError
 
 FREE_ROWS = 1_000_000
@@ -52,10 +53,13 @@ def read_parquet_source(
     """
     with open_parquet(file, path) as table:
         schema = table.schema_arrow
-    if fields.text not in schema.names:
+    wanted = (fields.text,) if fields.parts is None else needed(fields.parts)
+    missing = [column for column in wanted if column not in schema.names]
+    if missing:
+        part = "text" if fields.parts is None else "parallel" if fields.parallel else "exercise"
         raise UserError(
-            f"{path}: no column {fields.text!r} (there are {', '.join(schema.names)}); "
-            "set `fields.text` of this input"
+            f"{path}: no column {missing[0]!r} (there are {', '.join(schema.names)}); "
+            f"set `fields.{part}` of this input"
         )
     strings = [field.name for field in schema if _is_text(field.type)]
     size = file.seek(0, 2)

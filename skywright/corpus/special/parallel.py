@@ -13,9 +13,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from pydantic import Field
 
-from skywright.config import Config
+from skywright.corpus.special.config import AlignmentConfig
 
 CHARS_RATIO = 0.30
 """Han characters for each solid English one in a translation: the median over 53 pairs of pages of
@@ -24,19 +23,6 @@ the Debian Administrator's Handbook (quartiles .27 and .32), see docs/code.md.""
 _ANCHOR = re.compile(r"[A-Za-z][A-Za-z0-9_.+/-]{2,}|[0-9]+(?:\.[0-9]+)?")
 _HAN = re.compile(r"[\u3400-\u9fff]")
 _SPACE = re.compile(r"\s+")
-
-
-class AlignmentConfig(Config):
-    """When two paragraphs are translations of each other.
-
-    `max_log_ratio`: how far the logarithm of the length ratio may be from the usual one (ln 2 is
-    half or double). `min_anchors`: the share of anchors of the Chinese side that the English one
-    has. `min_chars`: paragraphs with fewer solid characters on the English side are no evidence.
-    """
-
-    max_log_ratio: float = Field(default=0.7, gt=0)
-    min_anchors: float = Field(default=0.5, ge=0, le=1)
-    min_chars: int = Field(default=20, ge=0)
 
 
 class Alignment(NamedTuple):
@@ -52,14 +38,23 @@ class Alignment(NamedTuple):
 def check(zh: str, en: str, config: AlignmentConfig | None = None) -> Alignment:
     """Whether two paragraphs look like translations of each other."""
     config = config or AlignmentConfig()
-    sizes = [len(_SPACE.sub("", side)) for side in (zh, en)]
+    sizes = [_solid(side) for side in (zh, en)]
     if min(sizes) == 0:
         return Alignment(float("inf"), float("nan"), False)
     log_ratio = float(np.log(sizes[0] / sizes[1] / expected_ratio(zh)))
-    ours, theirs = anchors(zh), anchors(en)
-    share = sum((ours & theirs).values()) / sum(ours.values()) if ours else float("nan")
+    share = _shared(anchors(zh), anchors(en))
     fits = abs(log_ratio) <= config.max_log_ratio and sizes[1] >= config.min_chars
     return Alignment(log_ratio, share, fits and not share < config.min_anchors)
+
+
+def _solid(text: str) -> int:
+    """Characters that are no white space."""
+    return len(_SPACE.sub("", text))
+
+
+def _shared(ours: Counter[str], theirs: Counter[str]) -> float:
+    """The share of our anchors that stand on the other side too; nan without any."""
+    return sum((ours & theirs).values()) / sum(ours.values()) if ours else float("nan")
 
 
 def expected_ratio(zh: str) -> float:
@@ -67,8 +62,15 @@ def expected_ratio(zh: str) -> float:
     themselves, Han characters to 1 / CHARS_RATIO characters each.
     """
     han = len(_HAN.findall(zh))
-    other = len(_SPACE.sub("", zh)) - han
+    other = _solid(zh) - han
+    if han + other == 0:
+        return 1.0
     return (han + other) / (han / CHARS_RATIO + other)
+
+
+def is_chinese(text: str) -> bool:
+    """Whether a paragraph has a Han character."""
+    return _HAN.search(text) is not None
 
 
 def anchors(text: str) -> Counter[str]:
@@ -91,16 +93,10 @@ def align(
     """
     config = config or AlignmentConfig()
     n, m = len(zh), len(en)
-    gain = np.zeros((n, m))
-    for i in range(n):
-        for j in range(m):
-            found = check(zh[i], en[j], config)
-            if found.aligned:
-                gain[i, j] = 1 + np.nan_to_num(found.anchors) - abs(found.log_ratio)
+    gain = _gains(zh, en, config)
     best = np.zeros((n + 1, m + 1))
     for i in range(n):
-        for j in range(m):
-            best[i + 1, j + 1] = max(best[i, j + 1], best[i + 1, j], best[i, j] + gain[i, j])
+        best[i + 1, 1:] = np.maximum.accumulate(np.maximum(best[i, 1:], best[i, :-1] + gain[i]))
     pairs = []
     i, j = n, m
     while i and j:
@@ -114,7 +110,26 @@ def align(
     return pairs[::-1]
 
 
+def _gains(zh: Sequence[str], en: Sequence[str], config: AlignmentConfig) -> np.ndarray:
+    """What a pair of paragraphs is worth, 0 where `check` finds no match; (zh, en)."""
+    sizes = [np.array([_solid(text) for text in side], float) for side in (zh, en)]
+    usual = np.array([expected_ratio(text) for text in zh], float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance = np.abs(np.log(sizes[0][:, None] / sizes[1][None, :] / usual[:, None]))
+    fits = (distance <= config.max_log_ratio) & (sizes[1] >= config.min_chars)[None, :]
+    ours, theirs = [anchors(text) for text in zh], [anchors(text) for text in en]
+    gain = np.zeros((len(zh), len(en)))
+    for i, j in np.argwhere(fits).tolist():
+        share = _shared(ours[i], theirs[j])
+        if not share < config.min_anchors:
+            gain[i, j] = 1 + np.nan_to_num(share) - distance[i, j]
+    return gain
+
+
 def render(pairs: Iterable[tuple[str, str]], zh_first: bool = True) -> str:
-    """A document of parallel text: each paragraph with its counterpart on the next line."""
-    parts = ["\n".join(pair if zh_first else pair[::-1]) for pair in pairs]
+    """A document of parallel text: each paragraph with its counterpart on the next line.
+
+    What is the same in both (a command, a paragraph left untranslated) stands once.
+    """
+    parts = ["\n".join(dict.fromkeys(pair if zh_first else pair[::-1])) for pair in pairs]
     return "\n\n".join(parts)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from skywright.corpus.classify.ngrams import LAMBDAS, VOCABULARY, NgramModel, parse
+from skywright.corpus.config import CorpusConfig
+from skywright.corpus.pipeline import build
 from skywright.errors import UserError
+from tests.corpus.pages import write
+from tests.corpus.test_pipeline import essay
 
 
 def test_known_text_surprises_less_than_salad() -> None:
@@ -47,3 +53,26 @@ def test_a_saved_model_is_the_same(tmp_path: Path) -> None:
         parse(b"something else")
     with pytest.raises(UserError, match="no text"):
         NgramModel.train(pa.array(["..."]))
+
+
+def test_a_recipe_stores_surprise_and_its_bins(tmp_path: Path) -> None:
+    good = [essay(f"town {n}") for n in range(8)]
+    NgramModel.train(pa.array(good), 16).save(tmp_path / "en.safetensors")
+    salad = [" ".join(sorted(essay(f"harbour {n}").split())) for n in range(8)]
+    rows = [{"text": text, "kind": kind} for kind, part in (("good", good), ("salad", salad))
+            for text in part]  # fmt: skip
+    write(tmp_path / "pages.jsonl", "\n".join(json.dumps(row) for row in rows).encode())
+    config = {
+        "inputs": [{"source": "a", "path": str(tmp_path / "pages.jsonl"), "lang": "en"}],
+        "rules": {"lang": {"en": {"off": ["*"]}}},
+        "duplicates": {"jaccard": 1.0},
+        "classify": {"models": [], "bins": 2, "ngrams": {"en": str(tmp_path / "en.safetensors")}},
+        "partitions": 1,
+    }
+    result = build(CorpusConfig.model_validate(config), [], tmp_path / "out", "inline")
+    metas = [json.loads(m) for p in result.documents for m in pq.read_table(p)["meta"].to_pylist()]
+    assert {(meta["kind"], meta["ngram_bin"]) for meta in metas} == {("good", 0), ("salad", 1)}
+    assert not any("quality" in meta for meta in metas)
+    assert max(m["ngram_nats"] for m in metas if m["ngram_bin"] == 0) < min(
+        m["ngram_nats"] for m in metas if m["ngram_bin"] == 1
+    )

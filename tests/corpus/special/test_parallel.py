@@ -56,3 +56,13 @@ def test_a_rendered_document_holds_each_paragraph_above_its_counterpart() -> Non
     text = render([(ZH[0], EN[0]), (ZH[1], EN[1])])
     assert text == f"{ZH[0]}\n{EN[0]}\n\n{ZH[1]}\n{EN[1]}"
     assert paragraphs(text) == [ZH[0], EN[0], ZH[1], EN[1]]
+
+
+def test_what_is_not_translated_stands_once() -> None:
+    assert render([(ZH[0], EN[0]), (EN[3], EN[3])]) == f"{ZH[0]}\n{EN[0]}\n\n{EN[3]}"
+
+
+def test_alignment_and_check_agree() -> None:
+    for zh in [*ZH, "  "]:
+        for en in [*EN, "word"]:
+            assert bool(align([zh], [en])) == check(zh, en).aligned
