@@ -128,11 +128,11 @@ def peer_command(name: str, warcs: Path) -> list[Any]:
 def packed(files: list[Path], target: Path) -> None:
     """The HTML pages of WARC files in one file, each with the type of its payload."""
     from skywright.corpus.pages import HTML_TYPES
-    from skywright.corpus.sources.warc import read_warc
+    from skywright.corpus.sources.warc import read_warc_file
 
     with open(target, "wb") as stream:
         for path in files:
-            for page in read_warc(path, "web", 8 << 20):
+            for page in read_warc_file(path, "web", 8 << 20):
                 if page.payload and page.status == 200 and page.content_type in HTML_TYPES:
                     charset = f"; charset={page.charset}" if page.charset else ""
                     told = f"{page.content_type}{charset}"
