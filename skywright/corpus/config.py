@@ -10,6 +10,7 @@ from skywright.config import ByteSize, Config
 from skywright.corpus.classify.config import ClassifyConfig
 from skywright.corpus.code.rules import CodeConfig
 from skywright.corpus.decontaminate.config import DecontaminateConfig
+from skywright.corpus.dedup.config import LinesConfig, SubstringsConfig
 from skywright.corpus.pii import PiiConfig
 from skywright.corpus.special.config import (
     ExerciseFields,
@@ -197,6 +198,7 @@ class DuplicatesConfig(Config):
     `scope`: copies are sought in the whole corpus (`global`) or within each snapshot (an input's
     `snapshot`, by default its source). `exact`: the view in which exact copies are equal.
     `quality` names a signal: of two copies from sources of one priority the one with more stays.
+    `lines` and `substrings` cut what documents that stay have in common; null: nothing is cut.
     """
 
     bands: int = Field(default=14, ge=1)
@@ -208,6 +210,8 @@ class DuplicatesConfig(Config):
     scope: Literal["global", "snapshot"] = "global"
     exact: Literal["measure", "raw"] = "measure"
     quality: str | None = None
+    lines: LinesConfig | None = None
+    substrings: SubstringsConfig | None = None
 
 
 class HeldoutConfig(Config):

@@ -87,6 +87,8 @@ ERROR_STEPS = {
     "edit": "edits",
     "user_signals": "signals",
     "minhash": "near_duplicates",
+    "line_edits": "line_duplicates",
+    "substring_edits": "substring_duplicates",
 }
 """Stages with a table of errors, in the order in which they are joined at the end, and the step
 that the ledger names."""

@@ -5,17 +5,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from skywright.config import Config
-from skywright.corpus import duplicates, ledger, measure, pages, refine
+from skywright.corpus import duplicates, inside, ledger, measure, pages, refine
 from skywright.corpus.config import CorpusConfig
 from skywright.corpus.dedup.near import near_copies
 from skywright.corpus.edits.stage import EDIT, EditParams
-from skywright.corpus.joined import join, whole_tables
+from skywright.corpus.joined import join
 from skywright.corpus.plugins import Plugin, find
 from skywright.corpus.publish import CorpusResult, publish
 from skywright.corpus.remove import TAKE_DOWN, Asked, read_takedown
@@ -42,19 +41,6 @@ STAGES = "stages"
 # ---------------------------------------------------------------- the last stage
 
 
-def read_final(shard: Shard, params: Config) -> Any:
-    """Reader: the unique documents of a shard, less those at which a later step failed and those
-    that are taken down.
-    """
-    documents, unique, *gone = whole_tables(shard)
-    failed = pa.concat_arrays([table["record"].combine_chunks() for table in gone])
-    stay = pc.and_(
-        pc.is_in(documents["record"], value_set=unique["record"].combine_chunks()),
-        pc.invert(pc.is_in(documents["record"], value_set=failed)),
-    )
-    yield documents.filter(stay)
-
-
 def finish(table: pa.Table, params: Config, side: Tables) -> Tables:
     """The documents of a shard that nothing has dropped, sorted by record."""
     gone = pc.is_in(table["record"], value_set=side["dropped"]["record"].combine_chunks())
@@ -62,8 +48,9 @@ def finish(table: pa.Table, params: Config, side: Tables) -> Tables:
 
 
 FINAL = MapStage(
-    "final", "1", finish, {"documents": FINAL_SCHEMA}, read_final, rowwise=False, narrow="record"
-)
+    "final", "1", finish, {"documents": FINAL_SCHEMA}, inside.read_standing, rowwise=False,
+    narrow="record",
+)  # fmt: skip
 
 
 # ---------------------------------------------------------------- the pipeline
@@ -242,10 +229,15 @@ def _run(
     if asked.urls or asked.domains:
         done["takedown"] = runner.map(TAKE_DOWN, documents, asked)
         taken = [done["takedown"].shards("dropped")]
-    done["final"] = runner.map(
-        FINAL, join(unique, done["minhash"].shards("errors"), *taken), nothing,
-        {"dropped": done["near_duplicates"].shards("dropped")},
-    )  # fmt: skip
+    gone = [done["minhash"].shards("errors"), *taken]
+    copies = {"dropped": done["near_duplicates"].shards("dropped")}
+    done |= inside.without_repeats(
+        config, documents, done["unique"].shards("unique"), gone, copies, runner
+    )
+    cut = [done[name] for name in inside.CUTTING if name in done]
+    if cut:
+        unique = join(cut[-1].shards("documents"), cut[-1].shards("kept"))
+    done["final"] = runner.map(FINAL, join(unique, *gone), nothing, copies)
     done["redact"] = refine.redacted(config, sources, done, runner)
     errors = [name for name in ledger.ERROR_STEPS if name in done]
     traces = join(
@@ -257,11 +249,12 @@ def _run(
         done["decide"].shards("dropped"),
         done["judge"].shards("dropped"),
         *taken,
+        *(output.shards("dropped") for output in cut),
         *(done[name].shards("errors") for name in errors),
     )
     done["ledger"] = runner.map(
         ledger.ENTRIES, traces,
-        ledger.LedgerParams(drop_tables=3 + len(taken), error_tables=tuple(errors)),
+        ledger.LedgerParams(drop_tables=3 + len(taken) + len(cut), error_tables=tuple(errors)),
         {
             name: done[name].shards("dropped")
             for name in ("url_duplicates", "exact_duplicates", "near_duplicates")

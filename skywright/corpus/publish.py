@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
-from skywright.corpus import ledger, measure
+from skywright.corpus import inside, ledger, measure
 from skywright.corpus.config import CorpusConfig
 from skywright.corpus.decontaminate import stage as decontaminate
 from skywright.corpus.edits import EDIT_SCHEMA
@@ -34,6 +34,7 @@ from skywright.engine.stage import Shard
 logger = logging.getLogger(__name__)
 
 DECONTAMINATION = "decontamination.json"
+CUT_SIGNALS = "signals_cut"
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,9 @@ def publish(
     documents = _place(final.shards("documents"), out / "documents")
     signals = _place(done["signals"].shards("signals"), out / whatif.SIGNALS)
     _place(done["edit"].shards("signals"), out / whatif.EDITED)
-    edits = _place_edits(done["edit"].shards("edits"), final.shards("edits"), out / "edits")
+    cut = [done[name] for name in inside.CUTTING if name in done]
+    edits = _place_edits([done["edit"], *cut, final], out / "edits")
+    _place_last(cut, out / CUT_SIGNALS)
     _place(done["decide"].shards("tags"), out / "tags")
     if "user_signals" in done:
         _place(done["user_signals"].shards("signals"), out / whatif.USERS)
@@ -136,22 +139,44 @@ def _place(shards: Sequence[Shard], folder: Path) -> tuple[Path, ...]:
     return _alone(placed, folder)
 
 
-def _place_edits(
-    first: Sequence[Shard], last: Sequence[Shard], folder: Path
-) -> dict[str, dict[str, int]]:
-    """Publish the cuts of lines and the last cuts, an input's in one table; their counts."""
+def _place_edits(steps: Sequence[Output], folder: Path) -> dict[str, dict[str, int]]:
+    """Publish the cuts of all steps, an input's in one table, step by step; their counts."""
     folder.mkdir(parents=True, exist_ok=True)
     sweep_temporary(folder)
     placed, tables = [], [EDIT_SCHEMA.empty_table()]
-    for shard, later in zip(first, last, strict=True):
-        both = [pq.read_table(s.path).select(EDIT_SCHEMA.names) for s in (shard, later)]
-        table = pa.concat_tables(both)
-        with atomic_open(path := _published(shard, folder)) as stream:
-            pq.write_table(table, stream, compression="zstd")
-        placed.append(path)
-        tables.append(table)
+    for shards in zip(*(step.shards("edits") for step in steps), strict=True):
+        parts = [pq.read_table(shard.path).select(EDIT_SCHEMA.names) for shard in shards]
+        tables.append(pa.concat_tables(parts))
+        placed.append(_write(tables[-1], _published(shards[0], folder)))
     _alone(placed, folder)
     return _edits(pa.concat_tables(tables))
+
+
+def _place_last(steps: Sequence[Output], folder: Path) -> None:
+    """Publish the signals of documents that these steps changed, as the last of them left them."""
+    if not steps:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep_temporary(folder)
+    placed = []
+    kept = steps[-1].shards("kept")
+    for left, *shards in zip(kept, *(step.shards("signals") for step in steps), strict=True):
+        table = pq.read_table(shards[0].path)
+        for shard in shards[1:]:
+            later = pq.read_table(shard.path)
+            again = pc.is_in(table["record"], value_set=later["record"].combine_chunks())
+            table = pa.concat_tables([table.filter(pc.invert(again)), later])
+        records = pq.read_table(left.path, columns=["record"])["record"].combine_chunks()
+        table = table.filter(pc.is_in(table["record"], value_set=records))
+        placed.append(_write(table.sort_by("record"), _published(left, folder)))
+    _alone(placed, folder)
+
+
+def _write(table: pa.Table, path: Path) -> Path:
+    with atomic_open(path) as stream:
+        pq.write_table(table, stream, compression="zstd")
+    return path
 
 
 def _published(shard: Shard, folder: Path) -> Path:
@@ -182,6 +207,8 @@ def _seconds(done: Mapping[str, Output]) -> dict[str, float]:
         "safety": ("linear_scores", "scores", "quality_edges", "judge"),
         "exact_duplicates": ("exact_duplicates", "unique"),
         "near_duplicates": ("minhash", *(name for name in done if name.startswith("near_"))),
+        "line_duplicates": tuple(name for name in done if name.startswith("line")),
+        "substring_duplicates": tuple(name for name in done if name.startswith("substring_")),
         "takedown": ("takedown",),
     }
     return {

@@ -22,7 +22,8 @@ from skywright.corpus.code import secrets
 from skywright.corpus.code.header import licence_header
 from skywright.corpus.code.rules import CodeConfig
 from skywright.corpus.decontaminate.stage import HIT_SCHEMA
-from skywright.corpus.edits import EDIT_SCHEMA, Cut, apply, edit_rows
+from skywright.corpus.edits import EDIT_SCHEMA, Cut, apply, edit_rows, moved, spans_by_id
+from skywright.corpus.edits.stage import RECORD_EDIT_SCHEMA
 from skywright.corpus.judge import code_language
 from skywright.corpus.schemas import FINAL_SCHEMA
 from skywright.corpus.special import stem
@@ -48,6 +49,7 @@ def read_redacted(shard: Shard, params: Config) -> Iterator[pa.Table]:
     """Reader: the final documents of a shard with benchmark spans and scores beside each."""
     documents, *others = joined.whole_tables(shard)
     spans: dict[bytes, list[Cut]] = {}
+    steps: list[dict[bytes, list[dict[str, Any]]]] = []
     scores = SCORE_SCHEMA.empty_table()
     for table in others:
         if table.schema.equals(HIT_SCHEMA):
@@ -56,6 +58,16 @@ def read_redacted(shard: Shard, params: Config) -> Iterator[pa.Table]:
                 spans.setdefault(row["id"], []).append(cut)
         elif table.schema.equals(SCORE_SCHEMA):
             scores = table
+        elif table.schema.equals(RECORD_EDIT_SCHEMA):
+            steps.append(spans_by_id(table))
+    for made in steps:  # benchmark items were looked for before these steps cut lines
+        for identity in made.keys() & spans.keys():
+            spans[identity] = [
+                cut._replace(
+                    start=moved(cut.start, made[identity]), end=moved(cut.end, made[identity])
+                )
+                for cut in spans[identity]
+            ]
     ids = documents["id"].to_pylist()
     items = [json.dumps(spans[i]) if i in spans else None for i in ids]
     documents = documents.append_column("items", pa.array(items, pa.string()))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from skywright.corpus import judge, redact
+from skywright.corpus import inside, judge, redact
 from skywright.corpus.classify import stage as classify
 from skywright.corpus.classify.config import ClassifyConfig
 from skywright.corpus.classify.model import find, load_model
@@ -120,6 +120,8 @@ def redacted(
         for name, table in (("lookup", "hits"), ("scores", "scores"))
         if name in done
     ]
+    if config.decontaminate.action == "span":
+        beside += [done[name].shards("edits") for name in inside.CUTTING if name in done]
     edges = {"edges": done["quality_edges"].shards("edges")} if "quality_edges" in done else {}
     return runner.map(
         redact.REDACT, join(done["final"].shards("documents"), *beside),

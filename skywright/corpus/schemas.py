@@ -66,7 +66,8 @@ TAKEDOWN = "takedown"
 
 STEPS = (
     "read", "urls", "url_duplicates", "extract", "language", "signals", "heldout", "edits", "rules",
-    "code", "decontaminate", "safety", "exact_duplicates", "near_duplicates", TAKEDOWN,
+    "code", "decontaminate", "safety", "exact_duplicates", "near_duplicates", "line_duplicates",
+    "substring_duplicates", TAKEDOWN,
 )  # fmt: skip
 """Steps that drop records, in their order."""
 

@@ -70,6 +70,18 @@ def apply(text: str, cuts: Iterable[Cut], keep_removed: bool = True) -> tuple[st
     return "".join(parts), spans
 
 
+def moved(place: int, spans: Iterable[Mapping[str, Any]]) -> int:
+    """Where a place of a text is after a step that made `spans` (sorted, apart): after what was put
+    there, if it was inside of one.
+    """
+    shift = 0
+    for span in spans:
+        if span["start"] >= place:
+            break
+        shift += len(span["put"]) - (min(span["end"], place) - span["start"])
+    return place + shift
+
+
 def edit_rows(identity: bytes, step: str, spans: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Rows of the edits table, one a rule."""
     return [
@@ -82,6 +94,14 @@ def edit_rows(identity: bytes, step: str, spans: Mapping[str, Any]) -> list[dict
         }
         for rule in sorted(spans)
     ]
+
+
+def spans_by_id(table: pa.Table) -> dict[bytes, list[dict[str, Any]]]:
+    """The spans that one step made in each document, sorted, from its rows of the edits table."""
+    found: dict[bytes, list[dict[str, Any]]] = {}
+    for row in table.select(["id", "spans"]).to_pylist():
+        found.setdefault(row["id"], []).extend(row["spans"])
+    return {identity: sorted(spans, key=lambda s: s["start"]) for identity, spans in found.items()}
 
 
 def restore(text: str, rows: Sequence[Mapping[str, Any]]) -> str:

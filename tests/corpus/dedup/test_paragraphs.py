@@ -12,16 +12,10 @@ from hypothesis import strategies as st
 
 from skywright.corpus import kernels
 from skywright.corpus.dedup.best import RANK_BYTES, rank
-from skywright.corpus.dedup.paragraphs import (
-    EDIT_SCHEMA,
-    REPEATED,
-    STEP,
-    WIDESPREAD,
-    LinesConfig,
-    line_edits,
-    without_spans,
-)
+from skywright.corpus.dedup.paragraphs import REPEATED, STEP, WIDESPREAD, LineParams, line_edits
+from skywright.corpus.edits import restore
 from skywright.corpus.joined import join
+from skywright.corpus.schemas import DOCUMENT_SCHEMA
 from skywright.engine.runner import Runner
 from skywright.engine.stage import Shard, file_shard
 from tests.corpus.dedup.families import identity
@@ -43,9 +37,13 @@ def shards(folder: Path, pages: list[list[tuple[str, str]]]) -> list[Shard]:
                 "record": records,
                 "id": pa.array(ids, pa.binary(16)),
                 "url": [f"http://{host}/{i}" for i, (host, _) in enumerate(page)],
+                "date": [None] * len(page),
                 "source": ["w"] * len(page),
+                "lang": ["en"] * len(page),
                 "text": texts,
-            }
+                "meta": ["{}"] * len(page),
+            },
+            DOCUMENT_SCHEMA,
         )
         ranks = [rank(0, None, len(t), None, i) for t, i in zip(texts, ids, strict=True)]
         paths = folder / f"{number}.parquet", folder / f"{number}-ranks.parquet"
@@ -58,23 +56,23 @@ def shards(folder: Path, pages: list[list[tuple[str, str]]]) -> list[Shard]:
 
 
 def edited(
-    tmp_path: Path, pages: list[list[tuple[str, str]]], config: LinesConfig
+    tmp_path: Path, pages: list[list[tuple[str, str]]], params: LineParams
 ) -> tuple[dict[bytes, list[tuple[str, int]]], dict[str, str]]:
     """Edits by id, and every text after them."""
     with Runner(tmp_path / "work", "inline") as runner:
-        found = line_edits(runner, shards(tmp_path, pages), config, 2)
-    table = found["line_edits"].read("edits")
-    assert table.schema.equals(EDIT_SCHEMA)
+        found = line_edits(runner, shards(tmp_path, pages), params, 2, 0)["line_edits"]
+    assert not found.errors().num_rows
     rows: dict[bytes, list[tuple[str, int]]] = {}
-    after = {text: text for page in pages for _, text in page}
-    by_id = {identity(text): text for text in after}
-    for row in table.to_pylist():
+    after = {row["id"]: row["text"] for row in found.read("documents").to_pylist()}
+    texts = {identity(text): text for page in pages for _, text in page}
+    assert after.keys() == texts.keys()
+    edits = found.read("edits").to_pylist()
+    for row in edits:
         assert row["step"] == STEP
         rows.setdefault(row["id"], []).append((row["rule"], row["chars_removed"]))
-        text = by_id[row["id"]]
-        after[text] = without_spans(text, row["spans"])
-        assert len(text) - len(after[text]) == row["chars_removed"]
-    return rows, after
+    for key, text in texts.items():
+        assert restore(after[key], [row for row in edits if row["id"] == key]) == text
+    return rows, {text: after[key] for key, text in texts.items()}
 
 
 @settings(max_examples=150, deadline=None)
@@ -108,7 +106,7 @@ def test_the_best_document_keeps_its_line_and_the_others_lose_it(tmp_path: Path)
     other = f"{LINE.upper()}\n今天的天气很好，我们去公园。\n\n{LINE}"
     third = f"Something else is written here, quite.\n{LINE.replace('.', '!')}"
     rows, after = edited(
-        tmp_path, [[("a.org", other), ("a.org", best)], [("a.org", third)]], LinesConfig()
+        tmp_path, [[("a.org", other), ("a.org", best)], [("a.org", third)]], LineParams()
     )
     assert after[best] == best
     assert after[other] == "今天的天气很好，我们去公园。\n\n"
@@ -118,7 +116,7 @@ def test_the_best_document_keeps_its_line_and_the_others_lose_it(tmp_path: Path)
 
 def test_a_line_on_many_hosts_goes_everywhere(tmp_path: Path) -> None:
     pages = [[(f"h{n}.org", f"Page number {'x' * n} of these.\n{LINE}\n1") for n in range(4)]]
-    config = LinesConfig(max_copies=None, max_hosts=3)
+    config = LineParams(max_copies=None, max_hosts=3)
     rows, after = edited(tmp_path, pages, config)
     assert all(LINE not in text for text in after.values())
     assert {rule for found in rows.values() for rule, _ in found} == {WIDESPREAD}
@@ -129,4 +127,4 @@ def test_a_line_on_many_hosts_goes_everywhere(tmp_path: Path) -> None:
 
 def test_rare_and_short_lines_are_let_be(tmp_path: Path) -> None:
     pages = [[("a", f"One text of its own {n * 'y'}.\n{LINE}\nmenu") for n in range(2)]]
-    assert edited(tmp_path, pages, LinesConfig(max_copies=2))[0] == {}
+    assert edited(tmp_path, pages, LineParams(max_copies=2))[0] == {}
