@@ -65,6 +65,10 @@ WATERFALL = {
 """The part of `waterfall.json` that is shown, and its columns in the order of reading."""
 
 
+SHOWN_DAMAGED = 5
+"""So many damaged inputs are named when a build ends; the ledger names all."""
+
+
 @app.command(epilog="Example: skywright corpus build recipes/laptop.yaml --sample 1%")
 def build(
     recipe: RecipePath,
@@ -121,13 +125,25 @@ def build(
 
 
 def _say_kept(folder: Path) -> None:
+    from skywright.corpus.ledger import damaged
     from skywright.corpus.waterfall import waterfall as read_waterfall
 
-    found = read_waterfall(folder)
+    found, broken = read_waterfall(folder), damaged(folder)
     say(
         f"{found['kept']:,} of {found['input_records']:,} records kept; what dropped the others: "
         f"skywright corpus waterfall {folder.parent.parent}"
     )
+    for row in broken[:SHOWN_DAMAGED]:
+        rules = ", ".join(f"{rule} {count:,}" for rule, count in row["rules"].items())
+        say(f"damaged: {row['file']} ({rules}): {row['message']}")
+    if broken:
+        rules = sorted({rule for row in broken for rule in row["rules"]})
+        inputs = "1 input is" if len(broken) == 1 else f"{len(broken):,} inputs are"
+        say(
+            f"{inputs} damaged and gave less than they hold; copy them again and build again; look "
+            f"with: skywright corpus samples {folder.parent.parent} --rule read/{rules[0]}"
+            + (f" (or {', '.join(rules[1:])})" if rules[1:] else "")
+        )
 
 
 def _seconds(text: str) -> float:
@@ -167,13 +183,13 @@ def _work(
 
 def _say_space(recipe: Path, overrides: list[str] | None, workdir: Path | None) -> None:
     from skywright.corpus.sources.files import discover
-    from skywright.corpus.space import stage_bytes
+    from skywright.corpus.space import stage_bytes, told_bytes
     from skywright.run import load_corpus_recipe
 
     corpus = load_corpus_recipe(recipe, overrides or (), workdir).corpus
     sources = discover(corpus.inputs)
     read, needed = sum(s.bytes for s in sources), stage_bytes(sources, corpus.sample)
-    say(f"inputs {read / 1e9:,.2f} GB; stages will take about {needed / 1e9:,.2f} GB of disk")
+    say(f"inputs {told_bytes(read)}; stages will take about {told_bytes(needed)} of disk")
 
 
 @app.command(epilog="Example: skywright corpus status runs/laptop")

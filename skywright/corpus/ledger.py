@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -188,6 +189,25 @@ ENTRIES = MapStage(
 )  # fmt: skip
 
 # ---------------------------------------------------------------- asking it
+
+DAMAGE = ("truncated", "corrupt", "bomb")
+"""Rules of the step `read` for what could not be unpacked: more than one record may be lost."""
+
+
+def damaged(folder: Path) -> list[dict[str, Any]]:
+    """Input files that could not be read whole: `file, rules (counts), message` of the first."""
+    table = pq.read_table(
+        Path(folder) / LEDGER, columns=["record", "rule", "message"],
+        filters=(pc.field("step") == "read") & pc.field("rule").isin(DAMAGE),
+    )  # fmt: skip
+    found: dict[str, dict[str, Any]] = {}
+    for row in table.to_pylist():
+        file = row["record"].rpartition(":")[0]
+        told = found.setdefault(
+            file, {"file": file, "rules": Counter(), "message": row["message"] or ""}
+        )
+        told["rules"][row["rule"]] += 1
+    return list(found.values())
 
 
 def _open(folder: Path) -> pq.ParquetFile:
