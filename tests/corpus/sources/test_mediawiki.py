@@ -265,7 +265,8 @@ def test_a_part_without_a_preamble_is_read_whole() -> None:
         ("中文的\n一段，\n有 English\n词。", "中文的一段，有 English 词。"),
         # What a comment holds begins and ends nothing.
         (
-            "% \\begin{document}\nx\n\\begin{document}\n100\\% a\n%\\end{document}\nb\\end{document}c",
+            "% \\begin{document}\nx\n\\begin{document}\n100\\% a\n%\\end{document}\nb"
+            "\\end{document}c",
             "100% a b",
         ),
         ("a\\\\% \\begin{document}\nb", "a b"),
