@@ -65,10 +65,6 @@ WATERFALL = {
 """The part of `waterfall.json` that is shown, and its columns in the order of reading."""
 
 
-SHOWN_DAMAGED = 5
-"""So many damaged inputs are named when a build ends; the ledger names all."""
-
-
 @app.command(epilog="Example: skywright corpus build recipes/laptop.yaml --sample 1%")
 def build(
     recipe: RecipePath,
@@ -125,25 +121,16 @@ def build(
 
 
 def _say_kept(folder: Path) -> None:
-    from skywright.corpus.ledger import damaged
+    from skywright.corpus.ledger import damage_sentences
     from skywright.corpus.waterfall import waterfall as read_waterfall
 
-    found, broken = read_waterfall(folder), damaged(folder)
+    found = read_waterfall(folder)
     say(
         f"{found['kept']:,} of {found['input_records']:,} records kept; what dropped the others: "
         f"skywright corpus waterfall {folder.parent.parent}"
     )
-    for row in broken[:SHOWN_DAMAGED]:
-        rules = ", ".join(f"{rule} {count:,}" for rule, count in row["rules"].items())
-        say(f"damaged: {row['file']} ({rules}): {row['message']}")
-    if broken:
-        rules = sorted({rule for row in broken for rule in row["rules"]})
-        inputs = "1 input is" if len(broken) == 1 else f"{len(broken):,} inputs are"
-        say(
-            f"{inputs} damaged and gave less than they hold; copy them again and build again; look "
-            f"with: skywright corpus samples {folder.parent.parent} --rule read/{rules[0]}"
-            + (f" (or {', '.join(rules[1:])})" if rules[1:] else "")
-        )
+    for line in damage_sentences(folder, folder.parent.parent):
+        say(line)
 
 
 def _seconds(text: str) -> float:

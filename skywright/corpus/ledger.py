@@ -190,6 +190,7 @@ ENTRIES = MapStage(
 
 # ---------------------------------------------------------------- asking it
 
+SHOWN_DAMAGED = 5
 DAMAGE = ("truncated", "corrupt", "bomb")
 """Rules of the step `read` for what could not be unpacked: more than one record may be lost."""
 
@@ -208,6 +209,24 @@ def damaged(folder: Path) -> list[dict[str, Any]]:
         )
         told["rules"][row["rule"]] += 1
     return list(found.values())
+
+
+def damage_sentences(folder: Path, run: Path) -> list[str]:
+    """The first damaged inputs, and how to look at all, for people; `run` is the run's folder."""
+    files = damaged(folder)
+    lines = []
+    for row in files[:SHOWN_DAMAGED]:
+        rules = ", ".join(f"{rule} {count:,}" for rule, count in row["rules"].items())
+        lines.append(f"damaged: {row['file']} ({rules}): {row['message']}")
+    if files:
+        first, *others = sorted({rule for row in files for rule in row["rules"]})
+        inputs = "1 input is" if len(files) == 1 else f"{len(files):,} inputs are"
+        lines.append(
+            f"{inputs} damaged and gave less than they hold; copy them again and build again; look "
+            f"with: skywright corpus samples {run} --rule read/{first}"
+            + (f" (or {', '.join(others)})" if others else "")
+        )
+    return lines
 
 
 def _open(folder: Path) -> pq.ParquetFile:
