@@ -129,8 +129,8 @@ def _say_kept(folder: Path) -> None:
         f"{found['kept']:,} of {found['input_records']:,} records kept; what dropped the others: "
         f"skywright corpus waterfall {folder.parent.parent}"
     )
-    for line in damage_sentences(folder, folder.parent.parent):
-        say(line)
+    for sentence in damage_sentences(folder, folder.parent.parent):
+        say(sentence)
 
 
 def _seconds(text: str) -> float:

@@ -23,7 +23,7 @@ from skywright.engine.settings import EngineConfig
 from skywright.engine.stage import file_shard
 from skywright.engine.task import TaskError
 from skywright.errors import UserError
-from tests.engine.stages import ADD, COUNT, MARKED, MISBEHAVE, TOTAL, Params, write_shards
+from tests.engine.stages import ADD, COUNT, LARGE, MARKED, MISBEHAVE, TOTAL, Params, write_shards
 
 
 def hashes(root: Path) -> dict[str, str]:
@@ -202,14 +202,14 @@ import resource, sys
 from pathlib import Path
 from skywright.engine.runner import Runner
 from skywright.errors import UserError
-from tests.engine.stages import ADD, Params, write_shards
+from tests.engine.stages import LARGE, Params, write_shards
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     shards = write_shards(folder / "data", [list(range(3)), list(range(0, 10**12, 10**7 + 7))])
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
     try:
         with Runner(folder / "out", executor=sys.argv[2], workers=1) as runner:
-            runner.map(ADD, shards, Params())
+            runner.map(LARGE, shards, Params())
     except UserError as error:
         sys.exit(f"error: {error}")
 """
@@ -232,7 +232,7 @@ def test_a_worker_that_finds_no_room_is_one_line_and_the_rerun_goes_on(
     assert "File too large; free some space and run the same command again" in line
     shards = [file_shard(path, key=path.stem) for path in sorted((tmp_path / "data").iterdir())]
     with Runner(tmp_path / "out", executor="inline") as runner:
-        assert runner.map(ADD, shards, Params()).errors().num_rows == 0
+        assert runner.map(LARGE, shards, Params()).errors().num_rows == 0
     assert not list((tmp_path / "out").rglob(".tmp-*"))
 
 
@@ -250,9 +250,9 @@ def test_a_full_disk_is_no_fault_of_a_record(tmp_path: Path) -> None:
             Runner(disk, executor="processes", workers=1) as runner,
             pytest.raises(UserError, match="No space left on device; free some space"),
         ):
-            runner.map(ADD, shards, Params())
+            runner.map(LARGE, shards, Params())
         subprocess.run(["mount", "-o", "remount,size=32m", str(disk)], check=True)
         with Runner(disk, executor="processes", workers=1) as runner:
-            assert runner.map(ADD, shards, Params()).errors().num_rows == 0
+            assert runner.map(LARGE, shards, Params()).errors().num_rows == 0
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
