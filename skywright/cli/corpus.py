@@ -121,6 +121,7 @@ def build(
 
 
 def _say_kept(folder: Path) -> None:
+    from skywright.corpus.ledger import damage_sentences
     from skywright.corpus.waterfall import waterfall as read_waterfall
 
     found = read_waterfall(folder)
@@ -128,6 +129,8 @@ def _say_kept(folder: Path) -> None:
         f"{found['kept']:,} of {found['input_records']:,} records kept; what dropped the others: "
         f"skywright corpus waterfall {folder.parent.parent}"
     )
+    for sentence in damage_sentences(folder, folder.parent.parent):
+        say(sentence)
 
 
 def _seconds(text: str) -> float:
@@ -167,13 +170,13 @@ def _work(
 
 def _say_space(recipe: Path, overrides: list[str] | None, workdir: Path | None) -> None:
     from skywright.corpus.sources.files import discover
-    from skywright.corpus.space import stage_bytes
+    from skywright.corpus.space import stage_bytes, told_bytes
     from skywright.run import load_corpus_recipe
 
     corpus = load_corpus_recipe(recipe, overrides or (), workdir).corpus
     sources = discover(corpus.inputs)
     read, needed = sum(s.bytes for s in sources), stage_bytes(sources, corpus.sample)
-    say(f"inputs {read / 1e9:,.2f} GB; stages will take about {needed / 1e9:,.2f} GB of disk")
+    say(f"inputs {told_bytes(read)}; stages will take about {told_bytes(needed)} of disk")
 
 
 @app.command(epilog="Example: skywright corpus status runs/laptop")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -188,6 +189,44 @@ ENTRIES = MapStage(
 )  # fmt: skip
 
 # ---------------------------------------------------------------- asking it
+
+SHOWN_DAMAGED = 5
+DAMAGE = ("truncated", "corrupt", "bomb")
+"""Rules of the step `read` for what could not be unpacked: more than one record may be lost."""
+
+
+def damaged(folder: Path) -> list[dict[str, Any]]:
+    """Input files that could not be read whole: `file, rules (counts), message` of the first."""
+    table = pq.read_table(
+        Path(folder) / LEDGER, columns=["record", "rule", "message"],
+        filters=(pc.field("step") == "read") & pc.field("rule").isin(DAMAGE),
+    )  # fmt: skip
+    found: dict[str, dict[str, Any]] = {}
+    for row in table.to_pylist():
+        file = row["record"].rpartition(":")[0]
+        told = found.setdefault(
+            file, {"file": file, "rules": Counter(), "message": row["message"] or ""}
+        )
+        told["rules"][row["rule"]] += 1
+    return list(found.values())
+
+
+def damage_sentences(folder: Path, run: Path) -> list[str]:
+    """The first damaged inputs, and how to look at all, for people; `run` is the run's folder."""
+    files = damaged(folder)
+    lines = []
+    for row in files[:SHOWN_DAMAGED]:
+        rules = ", ".join(f"{rule} {count:,}" for rule, count in row["rules"].items())
+        lines.append(f"damaged: {row['file']} ({rules}): {row['message']}")
+    if files:
+        first, *others = sorted({rule for row in files for rule in row["rules"]})
+        inputs = "1 input is" if len(files) == 1 else f"{len(files):,} inputs are"
+        lines.append(
+            f"{inputs} damaged and gave less than they hold; copy them again and build again; look "
+            f"with: skywright corpus samples {run} --rule read/{first}"
+            + (f" (or {', '.join(others)})" if others else "")
+        )
+    return lines
 
 
 def _open(folder: Path) -> pq.ParquetFile:

@@ -157,7 +157,7 @@ def _is_html(content_type: str | None, payload: bytes) -> bool:
 
 
 INDEX = MapStage(
-    "index", "3", index, {"records": INDEX_SCHEMA}, read_source, batch_rows=64,
+    "index", "4", index, {"records": INDEX_SCHEMA}, read_source, batch_rows=64,
     libraries=("fastwarc", "zstandard"),
 )  # fmt: skip
 

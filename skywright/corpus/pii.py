@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from skywright.config import Config
 from skywright.errors import UserError
 
-VERSION = "pii/v2"
+VERSION = "pii/v3"
 
 TOKENS = {
     "email": "[EMAIL]",
@@ -34,9 +34,12 @@ GROUPS = {
     "email": r"[A-Za-z0-9_%+-]@[A-Za-z0-9]",
     "ipv4": r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]",
     "ipv6": r"[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]*:",
-    "digits": r"[0-9](?:[- ]?[0-9]){9}",
+    "digits": r"[0-9０-９](?:[- －]?[0-9０-９]){9}",
 }
 """What every text matches that holds something of the group (RE2, over a column at once)."""
+
+_FULL_WIDTH = re.compile("[０-９]")
+_HALF_WIDTH = str.maketrans("０１２３４５６７８９＋－", "0123456789+-")  # sign for sign
 
 CONTEXT_CHARS = 16
 """How far before a number the words stand that make it a version or an order number."""
@@ -231,6 +234,8 @@ def find(text: str, groups: Collection[str] = tuple(GROUPS)) -> list[Found]:
     `groups` are those of GROUPS to look for, where `candidates` has told which a text can hold.
     """
     found = list(_emails(text)) if "email" in groups else []
+    if "digits" in groups and _FULL_WIDTH.search(text):
+        text = text.translate(_HALF_WIDTH)
     for group, kind, pattern, accepted in _KINDS:
         if group in groups:
             found += [Found(kind, *m.span()) for m in _matches(text, group, pattern) if accepted(m)]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from skywright.config import Config
 from skywright.corpus import duplicates, inside, ledger, measure, pages, refine
@@ -31,8 +32,9 @@ from skywright.corpus.urls.lists import compile_lists
 from skywright.engine.progress import Progress, silent
 from skywright.engine.runner import Output, Runner
 from skywright.engine.settings import EngineConfig, ExecutorName, engine_of
-from skywright.engine.stage import MapStage, Shard, Tables
+from skywright.engine.stage import ERRORS, MapStage, Shard, Tables
 from skywright.engine.store import is_remote
+from skywright.errors import UserError
 from skywright.sets.schema import SEEN
 
 STAGES = "stages"
@@ -85,6 +87,12 @@ def build(
     with tempfile.TemporaryDirectory(prefix="skywright-") as copies:
         here = {name: output.here(Path(copies)) for name, output in steps.items()}
         return publish(here, _held_out(sets), config, out, in_force)
+
+
+def check(config: CorpusConfig, folder: Path) -> None:
+    """Raise UserError if a build could not begin: an input, a rule or a module is not there."""
+    discover(config.inputs)
+    _in_force(config, folder)
 
 
 def work(
@@ -192,6 +200,7 @@ def _run(
             measure.user_signals(tuple(in_force.functions)), documents,
             measure.UserSignalParams(functions=in_force.functions),
         )  # fmt: skip
+        _heed(done["user_signals"], in_force)
         judged = join(
             judged, done["user_signals"].shards("signals"), done["user_signals"].shards("errors")
         )
@@ -261,6 +270,23 @@ def _run(
         },
     )  # fmt: skip
     return done
+
+
+def _heed(measured: Output, in_force: InForce) -> None:
+    """Raise UserError if a user's signals failed at every text: then no text is to blame."""
+    failed = measured.rows(ERRORS)
+    if failed and not measured.rows("signals"):
+        first = next(table for table in map(_read, measured.shards(ERRORS)) if table.num_rows)
+        row = first.slice(0, 1).to_pylist()[0]
+        names = ", ".join(f"corpus.signals.{name}" for name in in_force.functions)
+        raise UserError(
+            f"{names}: fails at every one of {failed:,} texts, the first time with "
+            f"{row['error'].removeprefix('error:')}: {row['message']}; mend the function"
+        )
+
+
+def _read(shard: Shard) -> pa.Table:
+    return pq.read_table(shard.path)
 
 
 def _bare(shard: Shard) -> Shard:

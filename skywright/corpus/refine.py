@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from skywright.corpus import inside, judge, redact
 from skywright.corpus.classify import stage as classify
-from skywright.corpus.classify.config import ClassifyConfig
+from skywright.corpus.classify.config import DEFAULT_SAFETY, ClassifyConfig
 from skywright.corpus.classify.model import find, load_model
 from skywright.corpus.classify.rescore import RESCORE, rescore_params
 from skywright.corpus.config import CorpusConfig
@@ -38,10 +38,11 @@ def named_sources(choice: str | Sequence[str], inputs: Sequence[Shard]) -> tuple
 
 def check_rules(config: ClassifyConfig) -> None:
     """Raise UserError for a safety rule of the recipe whose label no model gives: it would never
-    drop anything. The default rules are for the shipped model, and ask for nothing without it.
+    drop anything. The default rules are for the shipped model, and ask for nothing without it,
+    even where a resolved recipe spells them out.
     """
     labels = {label for name in config.models for label in load_model(find(name)).labels}
-    for rule in config.safety if "safety" in config.model_fields_set else ():
+    for rule in config.safety if config.safety != DEFAULT_SAFETY else ():
         if rule.label not in labels:
             raise UserError(
                 f"classify.safety: no model has the label {rule.label!r}; there are "

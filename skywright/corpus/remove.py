@@ -88,7 +88,8 @@ def write_takedown(folder: Path, takedown: Takedown) -> None:
 def url_entries(lines: Iterable[str], added: str, reason: str, where: str) -> Iterator[Entry]:
     """Requests for single pages; raises UserError for a line that is no address."""
     for number, line in enumerate(lines, 1):
-        if not host_of(line if "://" in line else f"//{line}"):
+        local = line.startswith("file:///")  # pages of a folder that has no `url_prefix`
+        if not local and not host_of(line if "://" in line else f"//{line}"):
             raise UserError(f"{where}: entry {number}: {line!r} is no address; correct it")
         key = normalise(line if "://" in line else f"//{line}")
         yield Entry(kind="url", key=cast(str, key), entry=line, added=added, reason=reason)

@@ -47,8 +47,8 @@ def check_space(sources: Sequence[Shard], stages: str, build: str, share: float 
     needed = stage_bytes(sources, share) - bytes_of(open_store(stages), build)
     if needed > free:
         raise UserError(
-            f"{stages}: the build will need about {_gb(needed)}, and {_gb(free)} are free there; "
-            "free some (`skywright corpus gc`), give another --workdir, or say --force"
+            f"{stages}: the build will need about {told_bytes(needed)}, and {told_bytes(free)} are "
+            "free there; free some (`skywright corpus gc`), give another --workdir, or say --force"
         )
 
 
@@ -66,5 +66,11 @@ def collect(stages: str, keep: int = 1, remove: bool = False) -> Garbage:
     return found
 
 
-def _gb(size: int) -> str:
-    return f"{max(size, 0) / 1e9:,.1f} GB"
+def told_bytes(size: int) -> str:
+    """A size as people read it: "12.3 MB"."""
+    value, unit = float(max(size, 0)), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:,.0f} bytes" if unit == "bytes" else f"{value:,.1f} {unit}"

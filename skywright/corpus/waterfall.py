@@ -25,6 +25,9 @@ ALARM_RECORDS = 20
 lost a source for weeks unseen: marin-community/marin #6854)."""
 
 
+NO_TEXT = "missing_text"
+"""The rule of the step `read` for records without text in the field that the recipe names."""
+
 LEFT_OUT = "not_in_sample"
 """The rule of the step `read` by which a recipe's `sample` leaves records out."""
 
@@ -123,19 +126,21 @@ class Tally:
                     self.by_step.items(), key=lambda item: (order.get(item[0][0], -1), item[0])
                 )
             ],
-            "alarms": self._alarms(),
+            "alarms": self._alarms(shown),
             "samples": shown,
         }
 
-    def _alarms(self) -> list[dict[str, Any]]:
+    def _alarms(self, shown: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
         """Sources that lose nearly everything, the step that takes the most of each, and the rule
-        that takes the most there.
+        that takes the most there. Where that is a reader, or an error, `message` says what it met.
         """
         found = []
         for source, counts in sorted(self.by_source.items()):
             # What a sample leaves out is not lost.
             read = counts["in"] - self.by_rule.get((source, "read"), Counter())[LEFT_OUT]
-            if read < ALARM_RECORDS or counts["kept"] >= (1 - ALARM_SHARE) * read:
+            textless = self.by_rule.get((source, "read"), Counter())[NO_TEXT]
+            few = read < ALARM_RECORDS and not 0 < read == textless  # a wrong field shows at once
+            if few or counts["kept"] >= (1 - ALARM_SHARE) * read:
                 continue
             lost = {
                 step: {rule: n for rule, n in rules.items() if rule != LEFT_OUT}
@@ -145,10 +150,14 @@ class Tally:
             taken = {step: sum(rules.values()) for step, rules in lost.items()}
             step, dropped = min(taken.items(), key=lambda item: (-item[1], item[0]))
             rules = lost[step].items()
-            found.append(
-                {"source": source, "in": read, "kept": counts["kept"], "step": step,
-                 "rule": min(rules, key=lambda item: (-item[1], item[0]))[0], "dropped": dropped}
-            )  # fmt: skip
+            rule = min(rules, key=lambda item: (-item[1], item[0]))[0]
+            alarm = {"source": source, "in": read, "kept": counts["kept"], "step": step,
+                     "rule": rule, "dropped": dropped}  # fmt: skip
+            if step == "read" or rule.startswith("error:"):
+                here = (row for row in shown.get(f"{step}/{rule}", ())
+                        if row["record"].startswith(f"{source}/"))  # fmt: skip
+                alarm["message"] = next((row["excerpt"] for row in here if row["excerpt"]), "")
+            found.append(alarm)
         return found
 
 
@@ -162,10 +171,11 @@ def waterfall(folder: Path) -> dict[str, Any]:
 
 def alarm_sentence(alarm: Mapping[str, Any]) -> str:
     """An alarm of the waterfall in words."""
+    message = f" ({alarm['message']})" if alarm.get("message") else ""
     return (
         f"source {alarm['source']!r} keeps {alarm['kept']} of {alarm['in']} records; step "
-        f"{alarm['step']} dropped {alarm['dropped']} of them, most by {alarm['rule']}; look with: "
-        f"skywright corpus samples RUN --rule {alarm['step']}/{alarm['rule']}"
+        f"{alarm['step']} dropped {alarm['dropped']} of them, most by {alarm['rule']}{message}; "
+        f"look with: skywright corpus samples RUN --rule {alarm['step']}/{alarm['rule']}"
     )
 
 

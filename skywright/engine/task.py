@@ -38,7 +38,7 @@ from skywright.engine.stage import (
     Tables,
 )
 from skywright.engine.store import Store, fetch, is_remote, open_store
-from skywright.errors import UserError
+from skywright.errors import FULL, UserError, disk_error
 
 RUNS = "runs"  # the sorted file a partition task writes
 FLUSH_ROWS = 8192
@@ -103,8 +103,19 @@ def run_task(task: Task, heartbeat: Heartbeat = lambda batch: None) -> dict[str,
     """Run `task` unless it is done; return its done record.
 
     `heartbeat(i)` is called before batch i of a rowwise map, so that a watcher knows where a
-    worker died.
+    worker died. Raises UserError for a full disk and for a missing right.
     """
+    try:
+        return _run(task, heartbeat)
+    except OSError as error:
+        where = f"{task.root} (temporary files: {tempfile.gettempdir()})"
+        told = disk_error(error, where)
+        if told is None:
+            raise
+        raise told from None
+
+
+def _run(task: Task, heartbeat: Heartbeat) -> dict[str, Any]:
     done = finished(task)
     if done is not None:
         return done
@@ -253,6 +264,8 @@ def apply_rows(
         except UserError:
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise  # no fault of a record
             if rows.num_rows > 1:
                 half = rows.num_rows // 2
                 attempt(rows.slice(0, half))

@@ -11,6 +11,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from skywright.config import Config, load, read
 from skywright.corpus.config import CorpusConfig, Lang
+from skywright.engine.files import read_json
 from skywright.errors import UserError
 from skywright.evaluate.config import EvaluateConfig
 from skywright.leak.config import LeakConfig
@@ -102,6 +103,9 @@ class Recipe(CorpusRecipe):
         return self
 
 
+RESOLVED, ENVIRONMENT = "recipe.resolved.yaml", "environment.json"
+"""What a run leaves of its recipe, and beside it where and with what it was run."""
+
 RecipeT = TypeVar("RecipeT", bound=CorpusRecipe)
 
 
@@ -138,5 +142,13 @@ def _load(
     # JSON's quotes are YAML's too: a folder named `2024` or `no` stays a name.
     extra = [f"workdir={json.dumps(str(workdir))}"] if workdir else []
     recipe = load(path, kind, [*overrides, *extra])
-    recipe._folder = Path(path).parent
+    recipe._folder = _folder_of(Path(path))
     return recipe
+
+
+def _folder_of(path: Path) -> Path:
+    """The folder of a recipe; of a run's resolved one that of the file it was made from."""
+    beside = path.parent / ENVIRONMENT
+    if path.name == RESOLVED and beside.is_file():
+        return Path(read_json(beside).get("recipe_folder", path.parent))
+    return path.parent

@@ -35,7 +35,7 @@ from skywright.engine.progress import Progress, silent
 from skywright.engine.settings import EngineConfig, ExecutorName
 from skywright.errors import UserError
 from skywright.parallel.world import ALONE, World
-from skywright.run.recipe import CorpusRecipe, Recipe
+from skywright.run.recipe import ENVIRONMENT, RESOLVED, CorpusRecipe, Recipe
 from skywright.run.steps import STEPS, Context, Step
 
 STEP_RECORD = "step.json"
@@ -311,7 +311,6 @@ def _run_steps(
 ) -> Iterator[StepResult]:
     waiting_for_start = _first_step(recipe, only, start)
     with locked(recipe.workdir, wait):
-        _write_run_files(recipe)
         finished: dict[str, Path] = {}
         for step, folder, record in survey(recipe):
             if step.name == waiting_for_start:
@@ -322,11 +321,16 @@ def _run_steps(
                     "--only and --from, or make that step first"
                 )
             assert folder is not None
+            made = None
             if record is None:
-                yield _make(recipe, step, folder, finished, executor, progress, together)
+                made = _make(recipe, step, folder, finished, executor, progress, together)
             elif not waiting_for_start:
                 point(folder.parent / "current", folder)
-                yield StepResult(step.name, folder, record["seconds"], skipped=True)
+                made = StepResult(step.name, folder, record["seconds"], skipped=True)
+            if not finished:  # a recipe that cannot even begin replaces none that could
+                _write_run_files(recipe)
+            if made is not None:
+                yield made
             finished[step.name] = folder
             if step.name == only:
                 return
@@ -365,14 +369,15 @@ def _make(
 
 def _write_run_files(recipe: CorpusRecipe) -> None:
     """Save what the run was made of beside its output."""
-    with atomic_open(recipe.workdir / "recipe.resolved.yaml", "w") as stream:
+    with atomic_open(recipe.workdir / RESOLVED, "w") as stream:
         yaml.safe_dump(
             recipe.model_dump(mode="json", by_alias=True),
             stream,
             allow_unicode=True,
             sort_keys=False,
         )
-    write_json(recipe.workdir / "environment.json", environment())
+    told = {**environment(), "recipe_folder": str(recipe.folder.absolute())}
+    write_json(recipe.workdir / ENVIRONMENT, told)
 
 
 def _write_step_times(recipe: CorpusRecipe) -> None:

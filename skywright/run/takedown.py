@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from skywright.corpus import remove
+from skywright.corpus.pipeline import check
 from skywright.engine.files import atomic_folder, read_json, write_json
 from skywright.engine.progress import Progress, silent
 from skywright.engine.runner import ExecutorName
@@ -73,6 +74,7 @@ def take_down(
     With `copies` the documents that hold a removed page's text under another address go too. The
     request is written first: killed at any later moment, the same call goes on from what is done.
     """
+    check(recipe.corpus, recipe.folder)  # a request that no build could follow is not remembered
     found = look(recipe, entries)
     if copies:
         first = entries[0]
@@ -124,14 +126,17 @@ def as_json(found: Removal, done: bool, deleted: Sequence[Path]) -> dict[str, An
 def sentences(found: Removal, done: bool, copies: bool, deleted: Sequence[Path]) -> list[str]:
     """The outcome for people."""
     held = [name for names in found.shards.values() for name in names]
-    verb, made = ("were removed", "were made anew") if done else ("would go", "would be made anew")
-    lines = [f"{len(found.documents)} documents {verb}"]
+    one = len(found.documents) == 1
+    verb = "would go" if not done else "was removed" if one else "were removed"
+    lines = [f"{_counted(len(found.documents), 'document')} {verb}"]
     if held:
-        lines.append(f"{len(held)} token shards held them and {made}: {', '.join(held)}")
+        made = "made anew" if done else "to be made anew"
+        lines.append(f"{made}: {_counted(len(held), 'token shard')}, {', '.join(held)}")
     if found.copies and not copies:
+        others = _counted(len(found.copies), "other document")
         lines.append(
-            f"{len(found.copies)} other documents hold the text of a page that leaves and stay "
-            f"(--copies removes them): {', '.join(row['url'] or '?' for row in found.copies[:5])}"
+            f"{others} with the text of a page that leaves: to go, they need --copies; "
+            f"{', '.join(row['url'] or '?' for row in found.copies[:5])}"
         )
     if not done:
         return [*lines, "nothing is changed yet; give --yes to do it"]
@@ -144,6 +149,10 @@ def sentences(found: Removal, done: bool, copies: bool, deleted: Sequence[Path])
 
 
 # ---------------------------------------------------------------- parts
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _current(recipe: CorpusRecipe, step: str) -> Path | None:

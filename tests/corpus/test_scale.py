@@ -361,7 +361,7 @@ def test_what_a_killed_build_has_done_is_no_garbage(inputs: Path, tmp_path: Path
 
 def test_a_disk_that_is_too_small_is_told_of_before_anything_is_read(tmp_path: Path) -> None:
     whole = Shard("a.warc.gz", "0" * 64, 10**15, meta={"kind": "warc"})
-    with pytest.raises(UserError, match=r"will need about [\d,.]+ GB, and [\d,.]+ GB are free"):
+    with pytest.raises(UserError, match=r"will need about [\d,.]+ TB, and [\d,.]+ [GT]B are free"):
         check_space([whole], str(tmp_path / "stages"), "b")
     check_space([whole], "s3://bucket/work", "b")
     check_space([whole], str(tmp_path / "stages"), "b", share=1e-9)

@@ -74,6 +74,7 @@ def total(tables: Tables, params: Config) -> Tables:
 
 
 ADD = MapStage("add", "1", add, {"rows": ROWS}, batch_rows=4)
+LARGE = MapStage("large", "1", add, {"rows": ROWS}, batch_rows=8192)
 MISBEHAVE = MapStage("misbehave", "1", misbehave, {"rows": ROWS}, batch_rows=8)
 COUNT = ExchangeStage("count", "1", keys, count, {"counts": COUNTS})
 TOTAL = GatherStage("total", "1", total, {"total": COUNTS})

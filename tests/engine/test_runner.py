@@ -23,7 +23,7 @@ from skywright.engine.settings import EngineConfig
 from skywright.engine.stage import file_shard
 from skywright.engine.task import TaskError
 from skywright.errors import UserError
-from tests.engine.stages import ADD, COUNT, MARKED, MISBEHAVE, TOTAL, Params, write_shards
+from tests.engine.stages import ADD, COUNT, LARGE, MARKED, MISBEHAVE, TOTAL, Params, write_shards
 
 
 def hashes(root: Path) -> dict[str, str]:
@@ -193,3 +193,66 @@ def test_output_files_are_plain_parquet(tmp_path: Path) -> None:
     with Runner(tmp_path / "out", executor="inline") as runner:
         out = runner.map(ADD, shards, Params())
     assert pq.read_table(out.shards("rows")[0].path)["value"].to_pylist() == [2, 3]
+
+
+# ---------------------------------------------------------------- no room
+
+NO_ROOM = """
+import resource, sys
+from pathlib import Path
+from skywright.engine.runner import Runner
+from skywright.errors import UserError
+from tests.engine.stages import LARGE, Params, write_shards
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    shards = write_shards(folder / "data", [list(range(3)), list(range(0, 10**12, 10**7 + 7))])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    try:
+        with Runner(folder / "out", executor=sys.argv[2], workers=1) as runner:
+            runner.map(LARGE, shards, Params())
+    except UserError as error:
+        sys.exit(f"error: {error}")
+"""
+
+
+@pytest.mark.parametrize("executor", ["inline", "processes"])
+def test_a_worker_that_finds_no_room_is_one_line_and_the_rerun_goes_on(
+    tmp_path: Path, executor: str
+) -> None:
+    # The limit on a file's size stands for a quota.
+    script = tmp_path / "script.py"
+    script.write_text(NO_ROOM)
+    ended = subprocess.run(
+        [sys.executable, str(script), str(tmp_path), executor], capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": os.getcwd()}, timeout=120,
+    )  # fmt: skip
+    assert ended.returncode == 1, ended.stderr
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'out'} (temporary files: ")
+    assert "File too large; free some space and run the same command again" in line
+    shards = [file_shard(path, key=path.stem) for path in sorted((tmp_path / "data").iterdir())]
+    with Runner(tmp_path / "out", executor="inline") as runner:
+        assert runner.map(LARGE, shards, Params()).errors().num_rows == 0
+    assert not list((tmp_path / "out").rglob(".tmp-*"))
+
+
+def test_a_full_disk_is_no_fault_of_a_record(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("a file system cannot be mounted here")
+    try:
+        shards = write_shards(tmp_path / "data", [list(range(0, 10**12, 10**7 + 7))])
+        with (
+            Runner(disk, executor="processes", workers=1) as runner,
+            pytest.raises(UserError, match="No space left on device; free some space"),
+        ):
+            runner.map(LARGE, shards, Params())
+        subprocess.run(["mount", "-o", "remount,size=32m", str(disk)], check=True)
+        with Runner(disk, executor="processes", workers=1) as runner:
+            assert runner.map(LARGE, shards, Params()).errors().num_rows == 0
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)

@@ -81,7 +81,7 @@ def test_a_page_goes_from_documents_and_shards_and_nothing_else_changes(
 def test_it_says_what_it_does_and_what_it_does_not() -> None:
     found = takedown.Removal([{}], {"en": ["en-00001"]}, [{"url": "http://x.org/"}], [])
     told = "\n".join(takedown.sentences(found, False, False, []))
-    assert "1 documents would go" in told
+    assert "1 document would go" in told
     assert "en-00001" in told
     assert "http://x.org/" in told
     assert "nothing is changed yet" in told

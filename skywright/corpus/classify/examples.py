@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import json
+import logging
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,8 @@ import numpy as np
 import zstandard
 
 from skywright.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,15 +62,24 @@ def place(text: str, seed: int = 0) -> int:
 def capped(examples: Examples, pages_a_host: int, seed: int = 0) -> Examples:
     """At most so many examples of each host and combination of labels, chosen by their hash.
 
-    Repeated texts count once.
+    Repeated texts count once, as the first is labelled; that others say otherwise is warned of.
     """
     groups: dict[tuple[str, bytes], list[tuple[int, int]]] = defaultdict(list)
-    seen = set()
+    seen: dict[int, int] = {}
+    disputed: list[int] = []
     for row, (text, host) in enumerate(zip(examples.texts, examples.hosts, strict=True)):
         key = place(text, seed)
-        if key not in seen:
-            seen.add(key)
+        first = seen.setdefault(key, row)
+        if first == row:
             groups[host, examples.targets[row].tobytes()].append((key, row))
+        elif np.any(np.abs(examples.targets[first] - examples.targets[row]) > 0):  # nan: unknown
+            disputed.append(first)
+    if disputed:
+        logger.warning(
+            "%d lines repeat a text with another label than its first line, which counts; one of "
+            "them begins %r",
+            len(disputed), examples.texts[disputed[0]][:60],
+        )  # fmt: skip
     rows = [row for group in groups.values() for _, row in sorted(group)[:pages_a_host]]
     return examples.take(sorted(rows))
 

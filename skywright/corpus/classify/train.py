@@ -89,6 +89,8 @@ def _tokens(examples: Examples) -> tuple[np.ndarray, np.ndarray]:
 
 def _check(label: str, target: np.ndarray, fold: np.ndarray) -> None:
     for kind, name in ((1.0, "1"), (0.0, "0")):
+        if not len(target):
+            raise UserError(f"label {label!r}: no line has this field; check the label's name")
         parts = len(np.unique(fold[target == kind]))
         if parts < 2:
             raise UserError(

@@ -16,9 +16,10 @@ _LICENCE = re.compile(
     r"|warrant",
     re.IGNORECASE,
 )
+# (A line that does not end is none of these, and is looked at once.)
 # What must stay on top: shebang, encoding, the opening of PHP, a document type.
 _TOP = re.compile(
-    r"(?:#!.*\n|.{0,3}-\*-.*\n|#.*coding[:=].*\n|<\?(?:php|xml)[^\n]*\n|<!DOCTYPE[^\n]*\n"
+    r"(?:#!.*\n|.{0,3}-\*-.*\n|#(?=.*+\n).*coding[:=].*\n|<\?(?:php|xml)[^\n]*\n|<!DOCTYPE[^\n]*\n"
     r"|@echo off\s*\n|\s*\n)*",
     re.IGNORECASE,
 )

@@ -91,22 +91,27 @@ RANKS = MapStage(
 
 
 def document_shards(folder: Path, name: str) -> list[Shard]:
-    """The Parquet files of documents of a corpus (its folder, or its `documents` folder).
+    """The Parquet files of documents of a corpus (its folder, its `documents` folder, or the `data`
+    of a release).
 
     Raises `UserError` if there are none, or if one has no `id` of 16 bytes or no `text`.
     """
     folder = Path(folder)
-    inner = folder / "documents"
-    files = sorted((inner if inner.is_dir() else folder).glob("*.parquet"))
+    inner = (folder / name for name in ("documents", "data"))
+    files = sorted(next((f for f in inner if f.is_dir()), folder).glob("*.parquet"))
     if not files:
-        raise UserError(f"{folder}: no Parquet files of documents there; give a corpus's folder")
+        raise UserError(
+            f"{folder}: no Parquet files of documents there, nor in `documents` or `data` below it;"
+            " give a corpus's folder, or a release made with `--to parquet`"
+        )
     for path in files:
         schema = pq.read_schema(path)
         for column, kind in (("id", "16 bytes"), ("text", "text")):
             if column not in schema.names or (column == "id" and schema.field("id").type != ID):
+                there = schema.field(column).type if column in schema.names else "missing"
                 raise UserError(
-                    f"{path}: field {column!r} ({kind}) is missing or of another type; "
-                    "give documents as `skywright corpus build` writes them"
+                    f"{path}: the field {column!r} must be {kind}, and is {there}; give documents "
+                    "as `skywright corpus build` writes them, or build a corpus of this file first"
                 )
     return [file_shard(path, f"{name}/{path.name}") for path in files]
 

@@ -212,6 +212,16 @@ def _notes(
     folder: Path, gained: Sequence[Mapping[str, Any]], lost: Sequence[Mapping[str, Any]]
 ) -> list[str]:
     notes = []
+    steps = pq.read_table(folder / "ledger.parquet", columns=["step", "rule"])
+    failed = pc.and_(pc.equal(steps["step"], "signals"), pc.starts_with(steps["rule"], "error:"))
+    unknown = pc.sum(failed).as_py()
+    if unknown:
+        whose = "1 document has" if unknown == 1 else f"{unknown} documents have"
+        which = "it" if unknown == 1 else "them"
+        notes.append(
+            f"{whose} no signals, because measuring {which} failed: no count holds {which}, and no "
+            f"threshold brings {which} back"
+        )
     if gained:
         notes.append(
             f"{len(gained)} newly kept documents have not been compared with others: some may be "

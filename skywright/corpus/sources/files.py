@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import logging
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cache
 from urllib.parse import quote
 
 from skywright.corpus.config import FieldsConfig, InputConfig
@@ -17,6 +20,8 @@ from skywright.corpus.sources.parquet import read_parquet_source
 from skywright.corpus.sources.warc import read_warc
 from skywright.engine.stage import Shard
 from skywright.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 _PACKED = r"(?:\.(?:gz|zst|lz4|bz2|xz))?$"
 NAMES = {
@@ -48,10 +53,13 @@ def kind_of(path: str) -> str | None:
     return kind
 
 
-def _found(item: InputConfig) -> tuple[str, list[str]]:
-    """The folder that names are relative to, and the input's files in order of their names."""
+def _found(item: InputConfig) -> tuple[str, list[str], list[str]]:
+    """The folder that names are relative to, the input's files in order of their names, and all
+    that were looked at.
+    """
     if item.paths_prefix is not None:
-        return storage.listed(item.path, item.paths_prefix)
+        base, files = storage.listed(item.path, item.paths_prefix)
+        return base, files, files
     base, files = storage.found(item.path, item.source)
     there = files
     if files != [item.path]:  # of a named file the kind need not be told by its name
@@ -68,7 +76,25 @@ def _found(item: InputConfig) -> tuple[str, list[str]]:
                 f"{name}; set another `kind`; file names end in {_ENDINGS}"
             )
         raise UserError(f"{where}); file names end in {_ENDINGS}")
-    return base, files
+    return base, files, there
+
+
+def _warn_of_passed_over(looked_at: dict[str, list[str]], taken: set[str]) -> None:
+    """Tell, once, of files in the inputs' folders (by path) whose names no input takes in."""
+    for folder, files in looked_at.items():
+        if left := [path for path in files if path not in taken]:
+            names = (path.rpartition("/")[2] for path in left)
+            endings = Counter(n[n.rindex(".") :] if "." in n else n for n in names)
+            shown = ", ".join(f"{n} {ending}" for ending, n in endings.most_common(5))
+            _warn_once(
+                f"{folder}: files that are passed over for their names: {len(left):,} ({shown}); "
+                "to read them, name them as an input of their own with its `kind`"
+            )
+
+
+@cache
+def _warn_once(message: str) -> None:
+    logger.warning(message)
 
 
 def discover(inputs: Sequence[InputConfig]) -> list[Shard]:
@@ -77,8 +103,11 @@ def discover(inputs: Sequence[InputConfig]) -> list[Shard]:
     A shard's key is "<source>/<path>". Raises UserError for what is missing, unknown or doubled.
     """
     shards: dict[str, Shard] = {}
+    looked_at: dict[str, list[str]] = {}
+    taken: set[str] = set()
     for item in inputs:
-        base, files = _found(item)
+        base, files, looked_at[item.path] = _found(item)
+        taken.update(files)
         pages: dict[tuple[str, str], list[str]] = {}
         for path in files:
             kind = kind_of(path) if item.kind == "auto" else item.kind
@@ -96,6 +125,7 @@ def discover(inputs: Sequence[InputConfig]) -> list[Shard]:
             _add(shards, Shard(path, digest, size, None, key, _meta(item, kind)))
         for (folder, kind), members in pages.items():
             _add(shards, _page_shard(item, kind, base, folder, members))
+    _warn_of_passed_over(looked_at, taken)
     return list(shards.values())
 
 

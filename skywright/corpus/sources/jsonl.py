@@ -20,6 +20,9 @@ MAX_JSON_DEPTH = 64
 """Nesting that a line may have, counted before parsing: Python's parser would give up near 1,000,
 at a depth that hangs on who called it. Rows of public corpora nest 2 to 4 deep."""
 
+MAX_NAMES = 20
+"""Of the fields of a record without text so many are named."""
+
 _BRACKETS = b"[]{}"
 _NO_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
 # A string that never ends is matched to the end of the line, so that no text is looked at twice.
@@ -92,6 +95,15 @@ def _parse(line: bytes, record: str, fields: FieldsConfig, form: str, first: boo
     return record_of(row, record, fields, len(line), form)
 
 
+def _no_text(row: dict[str, Any], value: Any, name: str, plain: bool) -> str:
+    """What stands where the text should be, and which fields there are instead."""
+    found = "" if value is None else f" (it holds a value of the type {type(value).__name__})"
+    others = ", ".join(list(row)[:MAX_NAMES]) or "none"
+    told = f"no text in the field {name!r}{found}; the other fields are {others}; "
+    told += f"set `fields{'.text' if plain else ''}` of this input"
+    return told.encode("utf-8", "backslashreplace").decode()[:500]
+
+
 def record_of(
     row: dict[str, Any], record: str, fields: FieldsConfig, size: int, form: str = "text"
 ) -> Record:
@@ -104,7 +116,10 @@ def record_of(
     url, date = row.pop(fields.url, None), row.pop(fields.date, None)
     if not isinstance(text, str):
         return Record(
-            record, rule="missing_text", message=f"no text in the field {name!r}", bytes=size
+            record,
+            rule="missing_text",
+            message=_no_text(row, text, name, fields.parts is None),
+            bytes=size,
         )
     url = None if url is None else str(url)
     date = None if date is None else str(date)

@@ -71,6 +71,12 @@ addtolength DeclareMathOperator definecolor"""
 _SILENT = dict.fromkeys(re.findall(r"\w+", _ONE_GROUP), 1)
 _SILENT |= dict.fromkeys(re.findall(r"\w+", _TWO_GROUPS), 2)
 _SILENT |= {"newenvironment": 3, "renewenvironment": 3}
+# Boxes and the like: so many groups say how the text in the next one looks.
+_LOOKS = {
+    "raisebox": 1, "parbox": 1, "scalebox": 1, "rotatebox": 1, "colorbox": 1, "adjustbox": 1,
+    "foreignlanguage": 1, "resizebox": 2, "fcolorbox": 2, "multicolumn": 2, "multirow": 2,
+    "fontsize": 2, "rule": 2,
+}  # fmt: skip
 _ENVIRONMENT_GROUPS = {
     "minipage": 1, "multicols": 1, "minted": 1, "spacing": 1, "CJK": 2, "adjustwidth": 2, "list": 2,
 }  # fmt: skip
@@ -114,6 +120,7 @@ _BRACES = re.compile(
     re.DOTALL,
 )
 _OPTIONAL = re.compile(r"\s*\[[^\[\]]{0,500}\]")
+_COMMENT = re.compile(r"(?<!\\)(?:\\\\)*+%")
 _LABEL = re.compile(r"\\label\s*\{[^{}]*\}|(?<!\\)%[^\n]*\n?")
 _DEFINITION = re.compile(r"[^\n{]{0,200}(?:\{|(?=\n))")  # up to its body, or of \let, its line
 _HELD = str.maketrans({"\n": "\v", " ": "\f"})  # what joining lines to paragraphs must not touch
@@ -142,10 +149,10 @@ class _Reading:
     def text(self) -> str:
         source = self._source
         at, stop = 0, len(source)
-        begun = source.find("\\begin{document}")
+        begun = _uncommented(source, "\\begin{document}", 0)
         if begun >= 0:
             at = begun + len("\\begin{document}")
-            end = source.find("\\end{document}", at)
+            end = _uncommented(source, "\\end{document}", at)
             stop = end if end >= 0 else stop
             for title in _TITLE.finditer(source, 0, begun):
                 if title.end() - 1 in self._ends:  # else it stands in a comment
@@ -244,6 +251,9 @@ class _Reading:
             # A line of its own goes with its end, which would else make an empty line.
             alone = self._source[start - 1 : start].isspace()
             return at + 1 if alone and self._source[at : at + 1] == "\n" else at
+        if name in _LOOKS:
+            at = self._behind_groups(_LOOKS[name], at)
+            return self._behind_optional(self._behind_optional(at))
         if name in _TITLES or name == "footnote":
             begun = _ARGUMENT.match(self._source, at)
             end = self._ends.get(begun.end() - 1) if begun else None
@@ -346,6 +356,18 @@ class _Reading:
 def _formula(source: str) -> str:
     """A formula without labels and comments; its lines are kept apart from the paragraphs'."""
     return _LABEL.sub("", source).strip().replace("\n", "\v" if len(source) > 200 else " ")
+
+
+def _uncommented(source: str, mark: str, at: int) -> int:
+    """Where `mark` stands first, from `at` on, outside a comment; -1 if it does not."""
+    while (found := source.find(mark, at)) >= 0:
+        line = source.rfind("\n", 0, found) + 1
+        if not _COMMENT.search(source, line, found):
+            return found
+        at = source.find("\n", found)  # the comment reaches to the end of the line
+        if at < 0:
+            return -1
+    return -1
 
 
 def _groups(source: str) -> dict[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from skywright.corpus.charset import decode
 from skywright.corpus.sources import latex, wikitext
 
-VERSION = "markup/v2"
+VERSION = "markup/v3"
 """Part of the key of texts made here; raised when LaTeX or wikitext becomes another text."""
 
 

@@ -47,7 +47,7 @@ def read_parquet_source(
     groups: tuple[int, int | None] = (0, None),
 ) -> Iterator[Record]:
     """One record a row; "<name>:<row>" counts from 0 over the whole file. `groups` are the row
-    groups to read, from and to. Raises UserError without a text column.
+    groups to read, from and to. Raises UserError without a column of text.
 
     A row group that is refused is one record; of one that breaks off, every row is.
     """
@@ -60,6 +60,12 @@ def read_parquet_source(
         raise UserError(
             f"{path}: no column {missing[0]!r} (there are {', '.join(schema.names)}); "
             f"set `fields.{part}` of this input"
+        )
+    kind = schema.field(wanted[0]).type
+    if fields.parts is None and not _holds_text(kind):
+        raise UserError(
+            f"{path}: the column {fields.text!r} is of the type {kind}, not of text; set "
+            "`fields.text` of this input, or make the file again with a column of strings"
         )
     strings = [field.name for field in schema if _is_text(field.type)]
     size = file.seek(0, 2)
@@ -80,6 +86,14 @@ def read_parquet_source(
             else:
                 yield from _group(table, group, number, rows, name, fields, max_bytes, form)
             number += max(rows, 0)
+
+
+def _holds_text(kind: pa.DataType) -> bool:
+    """Whether values of a column come as text, or as nothing at all."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(test(kind) for test in (*texts, pa.types.is_null))
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -21,7 +21,7 @@ MAX_DEPTH = 40
 (`$wgMaxTemplateDepth`). Marks beyond stay in the text as they stand."""
 
 _TOKEN = re.compile(
-    r"<!--|\{\{|\}\}|\[\[|\]\]|-\{(?!\{)|\}-|^[ :]*\{\||^[ ]*\|\}|\||"
+    r"<!--|\{\{\{(?!\{)|\{\{|\}\}|\[\[|\]\]|-\{(?!\{)|\}-|^[ :]*\{\||^[ ]*\|\}|\||"
     r"<(/?)([A-Za-z][A-Za-z0-9]*)\b[^<>]*?(/?)>",
     re.MULTILINE,
 )
@@ -125,11 +125,12 @@ class _Flat:
         self._source = wikitext
         self._variants = variants
         self._stack: list[tuple[str, list[str]]] = [("", [])]
-        self._open = dict.fromkeys(_CLOSES.values(), 0)
+        self._open = dict.fromkeys((*_CLOSES.values(), "{{{"), 0)
         self._endless: set[re.Pattern[str]] = set()  # ends that are known not to come any more
         self.held: list[str] = []  # texts of the holes that `text` has
         self._made: dict[str, Callable[[list[str]], str]] = {
             "{{": self._template, "[[": self._link, "-{": self._variant, "{|": lambda parts: "",
+            "{{{": self._parameter,
         }  # fmt: skip
 
     def text(self) -> str:
@@ -143,6 +144,8 @@ class _Flat:
                 at = end.end() if end else at
             elif found.group(2):
                 at = self._tag(found, at)
+            elif mark == "}}":
+                at = self._braces(at)
             elif mark == "|":
                 self._stack[-1][1].append("|")
             else:
@@ -175,13 +178,32 @@ class _Flat:
             else:
                 self._put(mark)
         elif self._open[opener]:
-            while self._stack[-1][0] != opener:
-                self._give_up()
-            _, parts = self._stack.pop()
-            self._open[opener] -= 1
-            self._put(self._made[opener](parts))
+            self._close(opener)
         else:
             self._put(mark)
+
+    def _close(self, opener: str) -> None:
+        while self._stack[-1][0] != opener:
+            self._give_up()
+        _, parts = self._stack.pop()
+        self._open[opener] -= 1
+        self._put(self._made[opener](parts))
+
+    def _braces(self, at: int) -> int:
+        """Close what `}}` before `at` closes: a template, or with one more brace a parameter."""
+        kinds = [kind for kind, _ in self._stack]
+        last = max((n for n, kind in enumerate(kinds) if kind in ("{{", "{{{")), default=0)
+        if kinds[last] == "{{{":
+            if self._source.startswith("}", at):
+                self._close("{{{")
+                return at + 1
+            # Three braces that only two end are a template behind a brace.
+            self._stack[last - 1][1].append("{")
+            self._stack[last] = ("{{", self._stack[last][1])
+            self._open["{{{"] -= 1
+            self._open["{{"] += 1
+        self._mark("}}")
+        return at
 
     def _give_up(self) -> None:
         """Something has no end: its text stays, the mark goes."""
@@ -234,6 +256,10 @@ class _Flat:
                 shown[numbered.group(1)] = argument[numbered.end() :]
         words = (shown.get(str(number), "").strip() for number in wanted)
         return next((text for text in words if text), "")
+
+    def _parameter(self, parts: list[str]) -> str:
+        """What a page shows of `{{{name|default}}}` that nobody has filled."""
+        return "".join(self._arguments(parts)[1:2])
 
     def _link(self, parts: list[str]) -> str:
         target, *labels = self._arguments(parts)

@@ -105,6 +105,29 @@ def test_pages_of_one_host_stand_in_one_fold_and_are_capped() -> None:
     assert len(capped(doubled, 100).texts) == len(set(data.texts))
 
 
+def test_a_text_that_two_lines_label_differently_is_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    data = examples()
+    turned = Examples(data.labels, data.texts, data.langs, data.hosts, 1 - data.targets)
+    capped(data.take([0, 0, 1]), 50)
+    assert not caplog.messages
+    both = Examples(
+        data.labels, data.texts * 2, data.langs * 2, data.hosts * 2,
+        np.concatenate([data.targets, turned.targets]),
+    )  # fmt: skip
+    assert len(capped(both, 200).texts) == len(set(data.texts))
+    (said,) = caplog.messages
+    assert said.startswith("200 lines repeat a text with another label than its first line")
+
+
+def test_a_label_that_no_line_has_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a", "host": "a.org", "good": 1}\n' * 3)
+    with pytest.raises(UserError, match="label 'godo': no line has this field"):
+        train(read_examples([path], ["godo"]), SMALL)
+
+
 def test_one_host_is_not_enough_to_measure_on() -> None:
     data = examples()
     one = Examples(data.labels, data.texts, data.langs, ("a.org",) * len(data.texts), data.targets)

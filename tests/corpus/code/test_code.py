@@ -135,6 +135,12 @@ def test_what_is_never_closed_costs_one_look_each(part: str, path: str) -> None:
     assert rule(part * 200_000 + "\n" * 20, path, CodeConfig(shares={})) is not None
 
 
+@pytest.mark.parametrize("part", ["# coding: ", "-*- coding: ", "#!", "# "])
+def test_a_first_line_without_an_end_costs_one_look(part: str) -> None:
+    assert licence_header(part * 40_000, language_of("a.py")) is None
+    assert licence_header("# coding: x\n# Copyright A\nx", language_of("a.py")) == (12, 26)
+
+
 def test_entropy_is_shannons() -> None:
     assert entropy_bits("aabb") == pytest.approx(1.0)
     assert entropy_bits("abcdefgh") == pytest.approx(3.0)

@@ -123,6 +123,13 @@ def test_looking_where_digits_are_finds_what_looking_everywhere_finds(text: str)
         assert [match.span() for match in pii._matches(text, group, pattern)] == everywhere
 
 
+def test_full_width_digits_are_found_and_only_they_go() -> None:
+    text = "电话：１３８１２３４５６７８，证号１１０１０５１９４９１２３１００２X；"
+    text += "１２３４５６７８９０"
+    assert pii.candidates(pa.array([text]))[0]
+    assert pii.redact(text, pii.find(text)) == "电话：[PHONE]，证号[ID_CARD]；１２３４５６７８９０"
+
+
 def test_redaction_puts_typed_tokens_and_keeps_the_rest() -> None:
     text = "Ring 13812345678 or write to a.b@mail.org!"
     assert pii.redact(text, pii.find(text)) == "Ring [PHONE] or write to [EMAIL]!"

@@ -56,6 +56,21 @@ def test_every_bad_line_has_its_own_rule_and_the_others_are_read(tmp_path: Path)
     assert json.loads(records[-1].meta) == {"note": "\ud83d"}
 
 
+def test_files_that_no_input_takes_in_are_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.jsonl", "b.csv", "c.csv", "README", "d.html"):
+        write(tmp_path / name, b"{}")
+    lines = InputConfig(source="a", path=str(tmp_path), kind="jsonl")
+    pages = InputConfig(source="b", path=str(tmp_path), kind="html")
+    for _ in range(2):
+        discover([lines, pages])
+    assert [message.partition(": ")[2] for message in caplog.messages] == [
+        "files that are passed over for their names: 3 (2 .csv, 1 README); to read them, name them "
+        "as an input of their own with its `kind`"
+    ]
+
+
 @pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
 def test_packed_lines_are_read_and_a_cut_file_says_so(tmp_path: Path, suffix: str) -> None:
     data = b"".join(json.dumps({"text": f"{EN} {n}"}).encode() + b"\n" for n in range(2000))

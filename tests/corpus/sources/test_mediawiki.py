@@ -168,6 +168,10 @@ def test_the_form_that_fits_the_page_is_kept(
         ("{{lang|en|1=a}}{{lang|en}}{{lang|fr|2=b=c}}", "b=c"),
         ("{{le|福|Foo|显示}}、{{tsl|en|Foo|福|显示}}、{{tsl|en|Foo|福}}", "显示、显示、福"),
         ("a<table><tr><td>b</td><td>c</td></tr></table>d", "ad"),
+        # A parameter shows its default; braces are told apart from the inside.
+        ("a {{{1|default}}} b{{{2}}}c {{{x|}}}", "a default bc"),
+        ("{{lang|en|{{nowrap|x}}}} {{lang|en|{{{1|y}}}}} {{{1|{{nowrap|z}}}}}", "x y z"),
+        ("{{{nowrap|a}} b}", "{a b}"),
     ],
 )
 def test_wikitext_is_read_sign_by_sign(markup: str, text: str) -> None:
@@ -253,9 +257,19 @@ def test_a_part_without_a_preamble_is_read_whole() -> None:
         ),
         ("\\begin{verbatim}\n  int main ()\n\\end{verbatim}", "  int main ()"),
         (r"f () and (\ref{a}, \ref{b}) g", "f () and g"),
+        # How a box looks is no text.
+        (r"\raisebox{2pt}[1pt][0pt]{c} \parbox[t]{3cm}{d} \scalebox{.5}[2]{e}", "c d e"),
+        (r"\resizebox{\textwidth}{!}{f} \fcolorbox{red}{blue}{g}\rule{1pt}{2pt}", "f g"),
         ("a \\iffalse b \\fill \\fi c", "a c"),
         # TeX sets no space between Han characters where a line ends.
         ("中文的\n一段，\n有 English\n词。", "中文的一段，有 English 词。"),
+        # What a comment holds begins and ends nothing.
+        (
+            "% \\begin{document}\nx\n\\begin{document}\n100\\% a\n%\\end{document}\nb"
+            "\\end{document}c",
+            "100% a b",
+        ),
+        ("a\\\\% \\begin{document}\nb", "a b"),
         ("%\\title{Old}\n\\title{New}\n\\begin{document}a\\end{document}", "New\n\na"),
     ],
 )

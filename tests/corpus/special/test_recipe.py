@@ -99,7 +99,8 @@ def test_texts_that_are_no_translations_are_dropped_and_answered_for(result: Cor
     assert other["value"] < 0.6
     ledger = pq.read_table(result.ledger, filters=[("source", "=", "pairs")]).to_pylist()
     (half,) = [row for row in ledger if row["rule"] == "missing_text"]
-    assert (half["step"], half["message"]) == ("read", "no text in the field 'en'")
+    told = "no text in the field 'en'; the other fields are id; set `fields` of this input"
+    assert (half["step"], half["message"]) == ("read", told)
 
 
 def test_exercises_of_all_fields_are_rendered_one_way(result: CorpusResult) -> None:
