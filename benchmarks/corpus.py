@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import debian_pages, peers
+from benchmarks.record import write_record
 from benchmarks.tokenize import OthersShare
 
 ROOT = Path(__file__).parents[1]
@@ -211,7 +212,7 @@ def main() -> None:
     )
     result["cpu_share_of_others"] = others.share()
     if given.out:
-        given.out.write_text(json.dumps(result, indent=1) + "\n")
+        write_record(given.out, result)
     if given.only == "pii":
         print(json.dumps(result))
         return

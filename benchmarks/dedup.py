@@ -39,6 +39,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.dedup_sets import Similarities, Texts, planted
 from benchmarks.peers import Unavailable, interpreter
+from benchmarks.record import write_record
 from benchmarks.tokenize import ONE_THREAD, OthersShare, _read, one_core
 
 ROOT = Path(__file__).parents[1]
@@ -293,8 +294,7 @@ def main() -> None:
     print(json.dumps(quick))
     print(f"bytes shuffled: {quick['shuffled_bytes'] / 1e6:.1f} MB of {quick['megabytes']:.1f} MB")
     if given.out:
-        record = {**line, **found, "cpu_share_of_others": others.share()}
-        given.out.write_text(json.dumps(record, indent=1) + "\n")
+        write_record(given.out, {**line, **found, "cpu_share_of_others": others.share()})
     print(json.dumps(line))
 
 

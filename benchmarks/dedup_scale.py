@@ -32,6 +32,8 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.record import write_record
+
 ROOT = Path(__file__).parents[1]
 SIZES = (1_000_000, 3_000_000, 10_000_000)
 SHARD_DOCUMENTS = 100_000
@@ -180,7 +182,7 @@ def main() -> None:
     else:
         rows = [measure(int(size), given.workers) for size in given.sizes]
     if given.out:
-        given.out.write_text(json.dumps(rows, indent=1) + "\n")
+        write_record(given.out, {"sizes": rows})
     keys = ("documents", "seconds", "peak_gb", "removed", "planted")
     print(json.dumps([{key: row[key] for key in keys} for row in rows]))
 

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import gold, peers
+from benchmarks.record import write_record
 from benchmarks.tokenize import OthersShare
 
 ROUNDS = 5
@@ -175,8 +176,7 @@ def main() -> None:
         "pages_s": result["speed"]["pages_s"]["own"],
     }
     if given.out:
-        record = {**result, **line, "cpu_share_of_others": others.share()}
-        given.out.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        write_record(given.out, {**result, **line, "cpu_share_of_others": others.share()})
     print(json.dumps(line))
 
 

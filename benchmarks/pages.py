@@ -20,7 +20,6 @@ Ends with one line of JSON: ratios and speeds are medians of the rounds.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import resource
@@ -35,6 +34,7 @@ from typing import Any
 
 from benchmarks import debian_pages
 from benchmarks.peers import LOCKS, Unavailable, interpreter
+from benchmarks.record import write_record
 from benchmarks.tokenize import OthersShare
 
 ROOT = Path(__file__).parents[1]
@@ -227,7 +227,6 @@ def main() -> None:
         return
     if given.cache is None:
         parser.error("name a folder for the pages, such as ~/.cache/skywright-pages")
-    from skywright.run.runner import environment
 
     others = OthersShare()
     told = measure(given.cache, given.rounds)
@@ -247,12 +246,7 @@ def main() -> None:
     print(f"all Debian pages: {everything['records']} records in {everything['seconds']:.1f} s; "
           f"seconds by step {json.dumps(everything['steps'])}")  # fmt: skip
     if given.out:
-        machine = {k: v for k, v in environment().items() if k != "packages"}
-        record = {
-            **line, **told, "cpu_share_of_others": others.share(), "machine": machine,
-            "date": datetime.date.today().isoformat(),
-        }  # fmt: skip
-        given.out.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        write_record(given.out, {**line, **told, "cpu_share_of_others": others.share()})
     print(json.dumps(line))
 
 

@@ -30,6 +30,8 @@ from typing import Any
 
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
+from benchmarks.record import write_record
+
 PAGES = Path("examples/crawl/debian_handbook.warc.gz")
 TEXTS = [PAGES.parent / f"zh_{name}.jsonl.gz" for name in ("law", "wiki", "javaguide")]
 WORD = re.compile(rb"[A-Za-z]{4,}|(?:[\xe4-\xe9][\x80-\xbf]{2}){2}")
@@ -187,7 +189,7 @@ def main() -> None:
             "rounds": rounds,
         }
     if options.out:
-        options.out.write_text(json.dumps(found, indent=1) + "\n")
+        write_record(options.out, found)
     found.pop("rounds")
     print(json.dumps(found))
 

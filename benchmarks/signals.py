@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import LOCKS, Unavailable, interpreter
+from benchmarks.record import write_record
 from benchmarks.tokenize import CRAWL, FILES, OthersShare
 
 RUNS = 5
@@ -200,7 +201,7 @@ def main() -> None:
             "agreement": agreed,
             "cpu_share_of_others": others.share(),
         }
-        given.out.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        write_record(given.out, record)
     print(json.dumps(line))
 
 

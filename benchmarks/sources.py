@@ -26,6 +26,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from benchmarks.peers import Unavailable, interpreter
+from benchmarks.record import write_record
 from benchmarks.tokenize import OthersShare
 
 ROUNDS = 5
@@ -160,10 +161,9 @@ def main() -> None:
         "rounds": ROUNDS,
         "cpu_share_of_others": others.share(),
         "seconds": round(time.time() - started),
-        "date": time.strftime("%Y-%m-%d"),
     }
     if options.out:
-        options.out.write_text(json.dumps(summary, indent=1) + "\n")
+        write_record(options.out, summary)
     print(json.dumps(summary))
 
 
