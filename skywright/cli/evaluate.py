@@ -28,8 +28,8 @@ app.add_typer(set_app, name="set")
 Model = Annotated[
     str,
     typer.Argument(
-        help="A Hugging Face folder, a training checkpoint, a GGUF file, or a server:"
-        " vllm+http://HOST:PORT#NAME (sglang+, openai+)."
+        help="A Hugging Face folder, a training checkpoint, a GGUF file (llama-cpp+FILE: by"
+        " llama.cpp itself), or a server: vllm+http://HOST:PORT#NAME (sglang+, openai+)."
     ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1; auto spreads over all there are.")]

@@ -90,15 +90,26 @@ def align(
         return np.empty(0, dtype=np.int64), True
     data = text.encode()
     for reading in (_byte_level, _marked_spaces):
-        parts = [reading(piece) for piece in pieces]
-        joined = b"".join(parts)
-        added = len(joined) - len(data)
-        if added in (0, 1) and joined == b" " * added + data:
-            ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
-            return np.maximum(ends - added, 0), True
+        ends, aligned = align_bytes(data, [reading(piece) for piece in pieces])
+        if aligned:
+            return ends, True
     if offsets is None:
-        return len(data) * np.arange(1, len(pieces) + 1, dtype=np.int64) // len(pieces), False
+        return ends, False
     return _from_offsets(text, offsets), True
+
+
+def align_bytes(data: bytes, parts: Sequence[bytes]) -> tuple[np.ndarray, bool]:
+    """Where each token ends in these bytes, and whether that is known, from the tokens' own bytes.
+
+    It is known where they are exactly the text's, or the text's behind one space; else the
+    tokens share the text evenly.
+    """
+    joined = b"".join(parts)
+    added = len(joined) - len(data)
+    if added in (0, 1) and joined == b" " * added + data:
+        ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
+        return np.maximum(ends - added, 0), True
+    return len(data) * np.arange(1, len(parts) + 1, dtype=np.int64) // max(1, len(parts)), False
 
 
 def _from_offsets(text: str, offsets: Sequence[tuple[int, int]]) -> np.ndarray:

@@ -37,8 +37,11 @@ def _halves_to_pairs(weight: np.ndarray, heads: int) -> np.ndarray:
     )
 
 
-def write_gguf(path: Path, folder: Path, quantisation: str = "F32") -> Path:
-    """Write the folder's model; matrices in this type of ggml, vectors in fp32."""
+def write_gguf(path: Path, folder: Path, quantisation: str = "F32", weights: bool = True) -> Path:
+    """Write the folder's model; matrices in this type of ggml, vectors in fp32.
+
+    weights: False writes the vocabulary and the shape alone.
+    """
     import gguf
 
     config = json.loads((folder / "config.json").read_text())
@@ -66,7 +69,10 @@ def write_gguf(path: Path, folder: Path, quantisation: str = "F32") -> Path:
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     kind = gguf.GGMLQuantizationType[quantisation]
-    for name, weight in load_file(folder / "model.safetensors").items():
+    share = "ALL" if quantisation == "F32" else "MOSTLY"
+    writer.add_file_type(gguf.LlamaFileType[f"{share}_{quantisation}"])
+    tensors = load_file(folder / "model.safetensors") if weights else {}
+    for name, weight in tensors.items():
         if "q_proj" in name or "k_proj" in name:
             weight = _halves_to_pairs(weight, heads if "q_proj" in name else kv_heads)
         if weight.ndim == 2 and quantisation != "F32":

@@ -77,20 +77,24 @@ def open_backend(
 ) -> Backend:
     """The back-end for a model's folder, file or address.
 
-    A Hugging Face folder and a GGUF file are loaded through transformers as their users would. A
-    training checkpoint is scored by our own model, in float32 on the processor. An address such
-    as `vllm+http://127.0.0.1:8000#name` is a server; device and dtype are then its own affair.
+    A Hugging Face folder and a GGUF file are loaded through transformers as their users would;
+    `llama-cpp+` before a GGUF file's path has llama.cpp compute. A training checkpoint is scored
+    by our own model, in float32 on the processor. An address such as
+    `vllm+http://127.0.0.1:8000#name` is a server; device and dtype are then its own affair.
     Raises `UserError` if `model` is none of these, or a checkpoint is to be scored otherwise.
     """
     from skywright.checkpoint.folder import SEAL
     from skywright.evaluate.backends.gguf import GGUFBackend, is_gguf
     from skywright.evaluate.backends.hf import HFBackend
+    from skywright.evaluate.backends.llama import PREFIX, LlamaCppBackend
     from skywright.evaluate.backends.server import ServerBackend, is_address
     from skywright.evaluate.backends.skywright import SkywrightBackend
 
     options = options or BackendOptions()
     if is_address(str(model)):
         return ServerBackend(str(model), options)
+    if str(model).startswith(PREFIX):
+        return LlamaCppBackend(Path(str(model).removeprefix(PREFIX)), device, dtype, options)
     path = Path(model)
     if is_gguf(path):
         return GGUFBackend(path, device, dtype, options)

@@ -51,7 +51,7 @@ class GGUFBackend(HFBackend):
     ) -> None:
         options = options or BackendOptions()
         self.file = Path(path)
-        self._file_hash = _check_file(self.file)
+        self._file_hash = check_file(self.file)
         super().__init__(
             unpacked(self.file, self._file_hash, options),
             device,
@@ -68,7 +68,7 @@ class GGUFBackend(HFBackend):
         return stable_hash([self._file_hash, tokenizer_fingerprint(self._tokenizer_path)])
 
 
-def _check_file(path: Path) -> str:
+def check_file(path: Path) -> str:
     """Hex SHA-256 of the file, once it looks like one that can be read."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; name a GGUF file")

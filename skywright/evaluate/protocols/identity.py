@@ -71,6 +71,7 @@ def protocol_record(
         "frame": [list(ids) for ids in terms.frame],
         "reference_tokenizer": reference_fingerprint,
         **{library: version(library) for library in _LIBRARIES},
+        **getattr(backend, "libraries", {}),  # its own, by name: where it computes with others
     }
 
 
