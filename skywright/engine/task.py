@@ -333,12 +333,14 @@ def _write_tables(task: Task, folder: Path, scratch: Path, heartbeat: Heartbeat)
         for name, schema in schemas.items()
     }
     waiting: dict[str, list[pa.Table]] = {name: [] for name in schemas}
+    held_rows, held_bytes = dict.fromkeys(schemas, 0), dict.fromkeys(schemas, 0)
 
     def flush(name: str) -> None:
         if waiting[name]:
             table = pa.concat_tables(waiting[name]).combine_chunks()
             writers[name].write_table(table, row_group_size=FLUSH_ROWS)
             waiting[name].clear()
+            held_rows[name] = held_bytes[name] = 0
 
     try:
         for tables in _results(task, scratch, heartbeat):
@@ -346,11 +348,9 @@ def _write_tables(task: Task, folder: Path, scratch: Path, heartbeat: Heartbeat)
                 rows[name] += table.num_rows
                 if table.num_rows:
                     waiting[name].append(table)
-                held = waiting[name]
-                if (
-                    sum(t.num_rows for t in held) >= FLUSH_ROWS
-                    or sum(t.nbytes for t in held) >= FLUSH_BYTES
-                ):
+                    held_rows[name] += table.num_rows
+                    held_bytes[name] += table.nbytes
+                if held_rows[name] >= FLUSH_ROWS or held_bytes[name] >= FLUSH_BYTES:
                     flush(name)
         for name in schemas:
             flush(name)
