@@ -12,7 +12,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -169,8 +169,11 @@ def here(task: Task) -> Iterator[tuple[Task, Path]]:
     What stands on an object store is copied; the runs of a reducer are not, for it reads a range of
     each. Inputs that no task has made are left to the stage's own reader.
     """
-    with tempfile.TemporaryDirectory(prefix="skywright-") as folder:
-        scratch = Path(folder)
+    # A map or a gather over a folder copies nothing and spills nothing: it makes no folder.
+    spills = is_remote(task.root) or task.kind in ("partition", "reduce")
+    own = tempfile.TemporaryDirectory(prefix="skywright-") if spills else nullcontext("")
+    with own as folder:
+        scratch = Path(folder or tempfile.gettempdir())
         if is_remote(task.root) and task.kind != "reduce":
             inputs = {
                 name: tuple(_fetched(shard, task.root, scratch) for shard in shards)
