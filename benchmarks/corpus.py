@@ -113,7 +113,11 @@ def timed(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
         started = time.perf_counter()
         process = subprocess.Popen(
             ["taskset", "-c", core, *command], stdout=told, stderr=errors,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **environment}, cwd=ROOT,
+            # Bytecode is kept, as of any installed package, whatever this process was told.
+            env={
+                **os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "", **environment
+            },
+            cwd=ROOT,
         )  # fmt: skip
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started

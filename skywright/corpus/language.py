@@ -37,7 +37,6 @@ together, for the one that has more."""
 _HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _KANA = re.compile(r"[\u3041-\u309f\u30a0-\u30fa\u30fc-\u30ff\u31f0-\u31ff]")
 _HANGUL = re.compile(r"[\u1100-\u11ff\u3130-\u318f\uac00-\ud7af]")
-_SPACE = re.compile(r"\s+")
 _CHINESE = ("zh", "wuu", "yue")
 _NAMES = 5  # labels asked of the model; the rest holds next to nothing
 
@@ -67,7 +66,7 @@ def sample(text: str) -> str:
         part = SAMPLE_CHARS // 3
         middle = (len(text) - part) // 2
         text = f"{text[:part]} {text[middle : middle + part]} {text[-part:]}"
-    return _SPACE.sub(" ", text).strip()
+    return " ".join(text.split())
 
 
 def detect(text: str) -> Detected:
@@ -83,7 +82,9 @@ def detect(text: str) -> Detected:
     scores: dict[str, float] = {}
     for score, label in _model().predict(line + "\n", _NAMES, 0.0, "strict"):
         scores[label.removeprefix("__label__")] = min(float(score), 1.0)
-    han, kana, hangul = (len(p.findall(line)) for p in (_HAN, _KANA, _HANGUL))
+    han = kana = hangul = 0
+    if not line.isascii():
+        han, kana, hangul = (len(p.findall(line)) for p in (_HAN, _KANA, _HANGUL))
     chinese = sum(scores.pop(name, 0.0) for name in _CHINESE)
     kana_share = kana / (han + kana) if han + kana else 0.0
     if han and kana_share < MIN_KANA_SHARE:

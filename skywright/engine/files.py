@@ -1,7 +1,8 @@
 """Atomic writes and checksums for local files.
 
 Every write goes to a temporary name in the same folder, is flushed to disk, renamed into place,
-and the folder is flushed too: a reader sees the whole file or none, also after a power cut.
+and the folder is flushed too: a reader sees the whole file or none, also after a power cut. (A
+note that may as well be the earlier one after a power cut spares the flush of its folder.)
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import IO, Any
 
 import psutil
@@ -30,18 +32,45 @@ def _temporary_for(path: Path) -> Path:
 
 def fsync_folder(folder: Path) -> None:
     """Flush a folder's entries to disk, so that a rename inside it survives a crash."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    fsync_all([folder])
+
+
+def fsync_all(paths: Sequence[Path]) -> None:
+    """Flush files and folders to disk, all at once.
+
+    Those that wait together share one commit of the file system's journal: five of them one after
+    the other took 3 to 4 times as long on ext4 (docs/engine.md).
+    """
+    errors: list[OSError] = []
+
+    def flush(path: Path) -> None:
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            errors.append(error)
+
+    # No pool: one would be lost in a process that forks, and a thread costs little beside a flush.
+    threads = [Thread(target=flush, args=(path,)) for path in paths[1:]]
+    for thread in threads:
+        thread.start()
+    for path in paths[:1]:
+        flush(path)
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
 
 
 @contextmanager
-def atomic_open(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+def atomic_open(path: Path, mode: str = "wb", flush_folder: bool = True) -> Iterator[IO[Any]]:
     """Open `path` for writing; it appears under its name only if the block succeeds.
 
-    `mode` is "wb" or "w" (UTF-8). Parent folders are made.
+    `mode` is "wb" or "w" (UTF-8). Parent folders are made. Without `flush_folder` a power cut soon
+    after may bring back what stood there before, whole.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +81,8 @@ def atomic_open(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
-        fsync_folder(path.parent)
+        if flush_folder:
+            fsync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -71,10 +101,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         for folder, _, names in os.walk(temporary):
-            for name in names:
-                with open(Path(folder) / name, "rb") as stream:
-                    os.fsync(stream.fileno())
-            fsync_folder(Path(folder))
+            fsync_all([Path(folder, name) for name in names] + [Path(folder)])
         try:
             os.rename(temporary, path)
         except OSError:
@@ -90,9 +117,9 @@ def json_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON with sorted keys, atomically."""
-    with atomic_open(path, "w") as stream:
+def write_json(path: Path, value: Any, flush_folder: bool = True) -> None:
+    """Write `value` as indented JSON with sorted keys, atomically (`atomic_open`)."""
+    with atomic_open(path, "w", flush_folder) as stream:
         stream.write(json_text(value))
 
 

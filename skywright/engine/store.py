@@ -153,7 +153,8 @@ class Folder:
             return None
 
     def write_note(self, name: str, value: Any) -> None:
-        write_json(Path(self.place(name)), value)
+        # After a power cut an earlier note does as well: it is written again when work goes on.
+        write_json(Path(self.place(name)), value, flush_folder=False)
 
     def sweep(self, name: str) -> None:
         sweep_temporary(Path(self.place(name)))

@@ -12,7 +12,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -169,8 +169,11 @@ def here(task: Task) -> Iterator[tuple[Task, Path]]:
     What stands on an object store is copied; the runs of a reducer are not, for it reads a range of
     each. Inputs that no task has made are left to the stage's own reader.
     """
-    with tempfile.TemporaryDirectory(prefix="skywright-") as folder:
-        scratch = Path(folder)
+    # A map or a gather over a folder copies nothing and spills nothing: it makes no folder.
+    spills = is_remote(task.root) or task.kind in ("partition", "reduce")
+    own = tempfile.TemporaryDirectory(prefix="skywright-") if spills else nullcontext("")
+    with own as folder:
+        scratch = Path(folder or tempfile.gettempdir())
         if is_remote(task.root) and task.kind != "reduce":
             inputs = {
                 name: tuple(_fetched(shard, task.root, scratch) for shard in shards)
@@ -333,12 +336,14 @@ def _write_tables(task: Task, folder: Path, scratch: Path, heartbeat: Heartbeat)
         for name, schema in schemas.items()
     }
     waiting: dict[str, list[pa.Table]] = {name: [] for name in schemas}
+    held_rows, held_bytes = dict.fromkeys(schemas, 0), dict.fromkeys(schemas, 0)
 
     def flush(name: str) -> None:
         if waiting[name]:
             table = pa.concat_tables(waiting[name]).combine_chunks()
             writers[name].write_table(table, row_group_size=FLUSH_ROWS)
             waiting[name].clear()
+            held_rows[name] = held_bytes[name] = 0
 
     try:
         for tables in _results(task, scratch, heartbeat):
@@ -346,11 +351,9 @@ def _write_tables(task: Task, folder: Path, scratch: Path, heartbeat: Heartbeat)
                 rows[name] += table.num_rows
                 if table.num_rows:
                     waiting[name].append(table)
-                held = waiting[name]
-                if (
-                    sum(t.num_rows for t in held) >= FLUSH_ROWS
-                    or sum(t.nbytes for t in held) >= FLUSH_BYTES
-                ):
+                    held_rows[name] += table.num_rows
+                    held_bytes[name] += table.nbytes
+                if held_rows[name] >= FLUSH_ROWS or held_bytes[name] >= FLUSH_BYTES:
                     flush(name)
         for name in schemas:
             flush(name)
