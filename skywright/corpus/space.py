@@ -18,10 +18,10 @@ from skywright.engine.store import is_remote, open_store
 from skywright.errors import UserError
 
 PACKED = (".gz", ".zst", ".lz4", ".bz2", ".xz", ".parquet")
-STAGE_RATIOS = {"warc": 1.0, "html": 1.0, "jsonl": 4.0, "parquet": 4.0}
+STAGE_RATIOS = {"warc": 2.5, "html": 2.5, "jsonl": 4.0, "parquet": 4.0}
 PLAIN_FACTOR = 0.35
-"""Bytes of all stages by byte of packed input, on the high side of what was measured (WARC 0.7 and
-1.0; lists of texts 2.2 to 4.1, of very short ones up to 9.6: docs/corpus-cluster.md, "Disk"). An
+"""Bytes of all stages by byte of packed input, on the high side of what was measured (WARC up to
+2.1; lists of texts 2.2 to 4.1, of very short ones up to 9.6: docs/corpus-cluster.md, "Disk"). An
 input that is not packed counts for `PLAIN_FACTOR` of its bytes, as gzip makes of text."""
 
 
