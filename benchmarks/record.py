@@ -7,11 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from skywright.run.runner import environment
-
 
 def write_record(path: Path, found: dict[str, Any]) -> None:
     """Write what was found with today's date and the machine's description, as indented JSON."""
+    from skywright.run.runner import (
+        environment,  # it has torch, which a measured part must not load
+    )
+
     here = environment()
     record = {
         **found,

@@ -66,5 +66,7 @@ def test_a_folder_without_documents_and_documents_without_ids_are_refused(tmp_pa
     with pytest.raises(UserError, match="no Parquet files"):
         subtract(tmp_path, [], tmp_path / "out", executor="inline")
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "a.parquet")
-    with pytest.raises(UserError, match=r"a\.parquet: field 'id'"):
+    with pytest.raises(
+        UserError, match=r"a\.parquet: the field 'id' must be 16 bytes, and is missing"
+    ):
         subtract(tmp_path, [], tmp_path / "out", executor="inline")
