@@ -10,9 +10,8 @@ from typing import Any
 
 def write_record(path: Path, found: dict[str, Any]) -> None:
     """Write what was found with today's date and the machine's description, as indented JSON."""
-    from skywright.run.runner import (
-        environment,  # it has torch, which a measured part must not load
-    )
+    # Only now: it brings torch, which a part that is measured must not load.
+    from skywright.run.runner import environment
 
     here = environment()
     record = {
