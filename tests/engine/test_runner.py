@@ -118,7 +118,7 @@ def test_records_that_kill_or_hang_a_worker_are_found_and_the_verdict_is_replaye
     tmp_path: Path,
 ) -> None:
     shards = write_shards(tmp_path / "data", [[1, 2, -2, 4, 5, 6, 7, -3, 9, -1], [10]])
-    with Runner(tmp_path / "out", executor="processes", workers=1, hang_s=12) as runner:
+    with Runner(tmp_path / "out", executor="processes", workers=1, hang_s=8) as runner:
         out = runner.map(MISBEHAVE, shards, Params())
     assert out.read("rows")["value"].to_pylist() == [1, 2, 4, 5, 6, 7, 9, 10]
     found = {row["record"]: row["error"] for row in out.errors().to_pylist()}

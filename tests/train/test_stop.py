@@ -142,7 +142,7 @@ def test_a_run_that_hangs_ends_with_its_stacks_and_goes_on_later(small, finished
 # ---------------------------------------------------------------- no room
 
 
-@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("asynchronous", [pytest.param(False, marks=pytest.mark.full), True])
 def test_a_checkpoint_too_large_to_write_is_one_line_and_the_last_one_is_intact(
     small, finished, tmp_path, asynchronous
 ):
