@@ -125,12 +125,17 @@ class Decoder(nn.Module):
         return Places(rotary_tables(positions, self.config, dtype), documents)
 
     @contextmanager
-    def without_dropout(self) -> Iterator[None]:
-        """Evaluation mode for the length of the block, whatever the mode was before."""
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode for the length of the block, whatever the mode was before.
+
+        Layers that are compiled run as they are written: texts have every length, and each would be
+        compiled anew; and a loss is the same as that of a model that was read from its folder.
+        """
         training = self.training
         self.eval()
         try:
-            yield
+            with torch.compiler.set_stance("force_eager"):
+                yield
         finally:
             self.train(training)
 

@@ -97,7 +97,7 @@ def sample(
     )
     new = ids
     for _ in range(min(config.tokens, room)):
-        with torch.no_grad(), model.without_dropout():
+        with torch.no_grad(), model.evaluating():
             states = model(torch.tensor([new], device=weight.device), cache=cache)
             logits = model.head.logits(states[0, -1]).float().cpu()
         new = [_draw(logits, config, generator)]

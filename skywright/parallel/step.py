@@ -131,7 +131,7 @@ class ParallelModel:
         over = -tokens % self.config.split_norms
         ids = F.pad(ids, (0, over))
         labels = F.pad(labels, (0, over), value=IGNORE)
-        with self.model.without_dropout():
+        with self.model.evaluating():
             if self._pipeline is not None:
                 losses = self._pipeline.token_losses(ids, labels)
             else:

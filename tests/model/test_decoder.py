@@ -147,6 +147,15 @@ def test_a_layer_is_compiled_without_a_break_and_computes_the_same(shape):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
+def test_compiled_layers_score_texts_of_every_length_as_plain_ones_do():
+    plain, model = decoder(LLAMA), decoder(LLAMA)
+    model.compile_layers()
+    with torch.no_grad(), model.evaluating():
+        for length in range(2, 16):  # more lengths than torch compiles one function for
+            ids = draw_ids(1, length)
+            assert torch.equal(model(ids), plain(ids))
+
+
 def test_dropout_acts_in_training_alone_and_keeps_the_mean():
     model = decoder(GPT.model_copy(update={"dropout": 0.5}))
     x = torch.zeros(1, 1, dtype=torch.int64).expand(400, 1)

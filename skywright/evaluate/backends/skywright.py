@@ -85,7 +85,7 @@ class SkywrightBackend:
     ) -> list[np.ndarray]:
         """See `Backend.token_nll`."""
         ids, labels = labelled(windows, first_scored, self._device)
-        with torch.no_grad(), self._model.without_dropout():
+        with torch.no_grad(), self._model.evaluating():
             losses = self._model.head.token_losses(self._model(ids), labels)
         return unlabelled(losses[labels != IGNORE].cpu().numpy(), windows, first_scored)
 
