@@ -189,7 +189,9 @@ def operations(ours: Ours, texts: EvaluationSet, protocol: Any) -> tuple[float, 
     config = transformers.AutoConfig.from_pretrained(ours.backend.path)
     head = config.vocab_size * config.hidden_size
     tied = config.tie_word_embeddings
-    weights = sum(p.numel() for p in ours.backend._model.parameters())
+    with torch.device("meta"):  # the scorer's own layers may hold their weights in another form
+        plain = transformers.AutoModelForCausalLM.from_config(ours.backend._model.config)
+    weights = sum(p.numel() for p in plain.parameters())
     body = weights - (head if tied else 2 * head)
     prepared = prepare(ours.backend, texts, protocol, ours.reference)
     windows = [
