@@ -24,21 +24,12 @@ HOST_FOLDS = 5  # one of them is measured on, as in the training of linear model
 _HEAD = "ForSequenceClassification"
 
 
-def rescore(texts: Sequence[str], scores: np.ndarray, config: RescoringConfig) -> np.ndarray:
-    """Scores (n) with those of the grey band replaced by the encoder's.
-
-    Within a batch pages are padded to its longest, and the result is told apart from that of
-    another batch size by rounding only; batches are cut in the order of the pages.
-    """
-    grey = np.flatnonzero((scores >= config.band[0]) & (scores < config.band[1]))
-    fresh = scores.astype(float).copy()
-    if len(grey):
-        fresh[grey] = encoder_scores([texts[int(i)] for i in grey], config)
-    return fresh
-
-
 def encoder_scores(texts: Sequence[str], config: RescoringConfig) -> np.ndarray:
-    """Probability of class 1 for each text, float64 (n), by the first `max_tokens` tokens."""
+    """Probability of class 1 for each text, float64 (n), by the first `max_tokens` tokens.
+
+    Within a batch texts are padded to its longest, and the result is told apart from that of
+    another batch size by rounding only; batches are cut in the order given.
+    """
     import torch
 
     tokenizer, model = _ready(config.encoder)
@@ -157,11 +148,18 @@ def _ready(folder: str) -> tuple[Any, Any]:
 
 
 def _load(folder: str) -> tuple[Any, Any]:
+    """Tokenizer and model of a folder. Weights are read from safetensors alone: pickled ones could
+    run what they like. Code in the folder is not run either.
+    """
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     _config(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if not any(Path(folder).glob("*.safetensors")):
+        raise UserError(f"{folder}: no weights in safetensors there; save the encoder in that form")
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
     model = AutoModelForSequenceClassification.from_pretrained(
-        folder, local_files_only=True, num_labels=2
+        folder, local_files_only=True, num_labels=2, use_safetensors=True, trust_remote_code=False
     )
     return tokenizer, model

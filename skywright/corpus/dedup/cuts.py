@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 from skywright.config import Config
 from skywright.corpus import joined, kernels, signals
 from skywright.corpus.dedup.columns import fixed_bytes, group_starts, order_by, words
+from skywright.corpus.dedup.comparisons import shard_keys
 from skywright.corpus.dedup.near import beside_their_shard
 from skywright.corpus.dedup.proposals import RANK, ranked_groups, shard_number
-from skywright.corpus.dedup.verdicts import shard_keys
 from skywright.corpus.edits.spans import Cut, apply, edit_rows
 from skywright.corpus.edits.stage import RECORD_EDIT_SCHEMA
 from skywright.corpus.measure import SIGNAL_SCHEMA, measured_columns

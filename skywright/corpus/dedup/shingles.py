@@ -21,13 +21,28 @@ _33 = np.uint64(33)
 
 
 @compiled
+def _power(width):  # type: ignore[no-untyped-def]
+    """B^width: the weight of the token that leaves a window."""
+    factor = np.uint64(1)
+    for _ in range(width):
+        factor *= _BASE
+    return factor
+
+
+@compiled
+def _finished(window):  # type: ignore[no-untyped-def]
+    """A window's sum, its bits mixed."""
+    h = (window ^ (window >> _33)) * _MIX_1
+    h = (h ^ (h >> _33)) * _MIX_2
+    return h ^ (h >> _33)
+
+
+@compiled
 def _shingle_chunk(hashes, token_offsets, width):  # type: ignore[no-untyped-def]
     documents = len(token_offsets) - 1
     out = np.empty(len(hashes), np.uint64)  # a document has at most as many shingles as tokens
     offsets = np.zeros(documents + 1, np.int64)
-    factor = np.uint64(1)
-    for _ in range(width):
-        factor *= _BASE
+    factor = _power(width)
     total = 0
     for d in range(documents):
         begin = total
@@ -38,9 +53,7 @@ def _shingle_chunk(hashes, token_offsets, width):  # type: ignore[no-untyped-def
             if t - token_offsets[d] >= width:
                 window -= hashes[t - width] * factor
             if t - token_offsets[d] >= width - 1 or t == token_offsets[d] + tokens - 1:
-                h = (window ^ (window >> _33)) * _MIX_1
-                h = (h ^ (h >> _33)) * _MIX_2
-                out[total] = h ^ (h >> _33)
+                out[total] = _finished(window)
                 total += 1
         found = out[begin:total]
         found.sort()
@@ -92,9 +105,7 @@ def _half_chunk(hashes, token_offsets, width):  # type: ignore[no-untyped-def]
     counts = np.empty(4 * longest + 2, np.int32)
     out = np.empty(len(hashes), np.uint32)
     offsets = np.zeros(documents + 1, np.int64)
-    factor = np.uint64(1)
-    for _ in range(width):
-        factor *= _BASE
+    factor = _power(width)
     total = 0
     for d in range(documents):
         first = token_offsets[d]
@@ -106,9 +117,7 @@ def _half_chunk(hashes, token_offsets, width):  # type: ignore[no-untyped-def]
             if t - first >= width:
                 window -= hashes[t - width] * factor
             if t - first >= width - 1 or t == end - 1:
-                h = (window ^ (window >> _33)) * _MIX_1
-                h = (h ^ (h >> _33)) * _MIX_2
-                windows[n] = np.uint32((h ^ (h >> _33)) >> _32)
+                windows[n] = np.uint32(_finished(window) >> _32)
                 n += 1
         found = out[total : total + n]
         _sort_uniform(windows[:n], found, counts)

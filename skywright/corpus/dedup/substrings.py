@@ -34,13 +34,13 @@ import xxhash
 from skywright.config import Config
 from skywright.corpus import joined, kernels
 from skywright.corpus.dedup.columns import fixed_bytes, fixed_column, group_starts, order_by, words
+from skywright.corpus.dedup.comparisons import shard_keys
 from skywright.corpus.dedup.config import SubstringsConfig
 from skywright.corpus.dedup.cuts import FOUND_SCHEMA, CutParams, make_cuts
 from skywright.corpus.dedup.near import beside_their_shard
 from skywright.corpus.dedup.proposals import RANK, ranked_groups, shard_number
 from skywright.corpus.dedup.shingles import flatten
 from skywright.corpus.dedup.stretches import Stretches, repeats, stretches, windows
-from skywright.corpus.dedup.verdicts import shard_keys
 from skywright.engine.runner import Output, Runner
 from skywright.engine.stage import ExchangeStage, MapStage, Shard, Tables
 

@@ -31,7 +31,6 @@ from skywright.corpus.dedup.columns import (
     words,
 )
 from skywright.corpus.dedup.comparisons import ASK_SCHEMA, FOUND_SCHEMA, asks_of
-from skywright.corpus.dedup.comparisons import shard_keys as shard_keys
 from skywright.corpus.dedup.proposals import (
     NOTICE_SCHEMA,
     OFFER_SCHEMA,

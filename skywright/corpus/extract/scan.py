@@ -1,11 +1,14 @@
 """One pass over a page's bytes: what it would cost, its lines of text, what its parts are for.
 
-Counts tags, attributes and nesting, so that a page beyond the limits is refused before a parser
-sees it, and cuts what the page shows into lines that know the hints (class, id, role, tag name) of
-the elements around them. Follows the tokeniser and the scope rules of the HTML standard (section
-13.2) as far as counting and lines need them; where it simplifies, it counts too much nesting rather
-than too little. No tree is built: text stands where it is written (a parser would move what stands
-in a table outside of its cells before the table).
+Counts tags, attributes and nesting, so that a page beyond the limits is refused before anything
+else is done with it, and cuts what the page shows into lines that know the hints (class, id, role,
+tag name) of the elements around them. Follows the tokeniser and the scope rules of the HTML
+standard (section 13.2) as far as counting and lines need them; where it simplifies, it counts too
+much nesting rather than too little. No tree is built: text stands where it is written (a parser
+would move what stands in a table outside of its cells before the table).
+
+Compiled functions call only those of their own file (`skywright.engine.compiled`), and this is one
+pass: hence the length of the file.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from skywright.corpus.classify.encoder import (
     encoder_scores,
     fine_tune,
     fingerprint,
-    rescore,
     tune,
 )
 from skywright.corpus.classify.examples import Examples
@@ -52,15 +52,10 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_the_encoder_learns_and_rescores_only_the_grey_band(encoder: Path) -> None:
+def test_the_encoder_learns_what_it_is_shown(encoder: Path) -> None:
     config = RescoringConfig(encoder=str(encoder), max_tokens=32, batch=2)
     good, bad = encoder_scores([GOOD, BAD], config)
     assert good > 0.9 > 0.1 > bad
-    before = np.array([0.95, 0.5, 0.05, 0.5])
-    after = rescore([BAD, GOOD, GOOD, BAD], before, config)
-    assert after[[0, 2]].tolist() == [0.95, 0.05]
-    assert after[1] > 0.9
-    assert after[3] < 0.1
 
 
 def test_a_folder_without_encoder_is_named(tmp_path: Path) -> None:
@@ -178,3 +173,22 @@ def test_an_encoder_without_a_head_is_refused(encoder: Path, tmp_path: Path) -> 
     )
     with pytest.raises(UserError, match="no head for two classes; give it one with"):
         corpus(tmp_path, tmp_path / "out", tmp_path / "bare")
+
+
+def test_pickled_weights_are_not_opened(encoder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pickled"
+    shutil.copytree(encoder, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Mark(tmp_path / "opened")))
+    with pytest.raises(UserError, match="no weights in safetensors there"):
+        encoder_scores([GOOD], RescoringConfig(encoder=str(folder)))
+    assert not (tmp_path / "opened").exists()
+
+
+class Mark:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
