@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from skywright.evaluate.backends.attention import (
     BLOCK_ROWS,
+    LONG_TOKENS,
     NAME,
-    blocked_forward,
+    blocked_attention,
+    causal_attention,
     use_blocked_attention,
 )
 
@@ -19,7 +21,7 @@ transformers = pytest.importorskip("transformers")
 @settings(max_examples=25, deadline=None)
 @given(
     batch=st.integers(1, 3),
-    tokens=st.integers(1, 2 * BLOCK_ROWS + 3),
+    tokens=st.integers(1, 2 * BLOCK_ROWS + 3) | st.integers(LONG_TOKENS, LONG_TOKENS + 200),
     kv_heads=st.integers(1, 3),
     group=st.integers(1, 3),
     value_size=st.sampled_from([4, 6]),
@@ -30,7 +32,7 @@ def test_blocks_give_causal_attention(batch, tokens, kv_heads, group, value_size
     k, v = (
         torch.randn(batch, kv_heads, tokens, size, dtype=torch.float64) for size in (4, value_size)
     )
-    found = blocked_forward(q, k, v, 0.3)
+    found = blocked_attention(q, k, v, 0.3)
     wanted = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.3, enable_gqa=True)
     torch.testing.assert_close(found, wanted.transpose(1, 2))
 
@@ -62,7 +64,9 @@ def test_a_model_gives_the_same_within_bf16(config, model):
     assert (found - wanted).abs().max() < 2e-2 * wanted.abs().max()
 
 
-def test_other_dtypes_keep_torchs_kernel():
-    made = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SHAPE))
-    use_blocked_attention(made)
-    assert made.config._attn_implementation == "sdpa"
+def test_what_is_not_faster_by_blocks_goes_to_torchs_kernel():
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(1, heads, 5, 8, dtype=torch.float64) for heads in (4, 2, 2))
+    found = causal_attention(q, k, v, 0.3)
+    wanted = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.3, enable_gqa=True)
+    assert torch.equal(found, wanted.transpose(1, 2))

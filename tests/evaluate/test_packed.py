@@ -2,16 +2,16 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
+from skywright.evaluate.backends import windows
 from skywright.evaluate.backends.packed import (
     GatedPacked,
     PackedLinear,
     can_pack,
     pack,
-    packed_weight,
 )
-from skywright.evaluate.backends.windows import linear_losses
 
 transformers = pytest.importorskip("transformers")
 
@@ -88,9 +88,24 @@ def test_a_model_that_reads_its_layers_weights_is_left_as_it_was(dtype):
     assert torch.equal(model.inner.bias, bias)
 
 
-@pytest.mark.parametrize("bias", [None, torch.randn(97)])
-def test_losses_from_a_packed_output_layer_are_the_plain_ones(bias):
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("biased", [False, True])
+def test_losses_from_blocks_of_the_vocabulary_are_the_plain_ones(dtype, biased, monkeypatch):
+    monkeypatch.setattr(windows, "BLOCK_COLUMNS", 13)
+    monkeypatch.setattr(windows, "PRODUCT_BYTES", 13 * dtype.itemsize * 20)
+    monkeypatch.setattr(windows, "TABLE_BYTES", 13 * 4 * 7)
     torch.manual_seed(0)
-    rows, weight, labels = torch.randn(50, 16), torch.randn(97, 16), torch.randint(97, (50,))
-    found = linear_losses(rows, packed_weight(weight), bias, labels)
-    torch.testing.assert_close(found, linear_losses(rows, weight, bias, labels))
+    # The largest logit grows from block to block, and one row's are far beyond what exp can hold.
+    weight = (torch.randn(97, 16) * torch.linspace(0.5, 2, 97)[:, None]).to(dtype)
+    rows, labels = torch.randn(50, 16).to(dtype), torch.randint(97, (50,))
+    rows[3] *= 100
+    bias = torch.randn(97) if biased else None
+    blocks = windows.vocabulary_blocks(weight)
+    assert [len(block) for block in blocks] == [13] * 7 + [6]
+    found = windows.linear_losses(rows, blocks, bias, labels)
+    logits = F.linear(rows, weight).float() + (0 if bias is None else bias)
+    tolerance = 1e-5 if dtype == torch.float32 else 2e-2
+    torch.testing.assert_close(
+        found, F.cross_entropy(logits, labels, reduction="none"), rtol=tolerance, atol=tolerance
+    )
+    assert torch.isnan(windows.linear_losses(rows * float("nan"), blocks, bias, labels)).all()

@@ -18,6 +18,7 @@ from skywright.evaluate.backends import hf_tokens
 from skywright.evaluate.backends.attention import use_blocked_attention
 from skywright.evaluate.backends.fingerprint import folder_fingerprint, tokenizer_fingerprint
 from skywright.evaluate.backends.hf_tokens import Frame
+from skywright.evaluate.backends.layers import join
 from skywright.evaluate.backends.loading import (
     SPREAD,
     check_device,
@@ -29,11 +30,12 @@ from skywright.evaluate.backends.loading import (
     read_tokenizer,
     start_token,
 )
-from skywright.evaluate.backends.packed import can_pack, pack, packed_weight
+from skywright.evaluate.backends.packed import pack
 from skywright.evaluate.backends.view import TokenizerView, TransformersView
 from skywright.evaluate.backends.windows import (
     device_kind,
     linear_losses,
+    vocabulary_blocks,
     windows_losses,
     windows_nll,
 )
@@ -111,6 +113,7 @@ class HFBackend:
         if not spread and model.base_model is not model:  # else the output layer would be packed
             ids = self._probe_ids
             pack(model.base_model, lambda: model.base_model(input_ids=ids, use_cache=False))
+            join(model.base_model)
         return model
 
     @property
@@ -118,8 +121,8 @@ class HFBackend:
         return (torch.arange(8, device=self.device) % self.vocab_size)[None]
 
     @cached_property
-    def _head(self) -> tuple[Tensor, Tensor | None] | None:
-        """Output weight and bias, or None if logits are more than a product with them.
+    def _head(self) -> tuple[list[Tensor], Tensor | None] | None:
+        """Output weight by blocks and bias, or None if logits are more than a product with them.
 
         Some models scale or cap their logits. A short probe shows it; then the model's own
         logits are taken.
@@ -137,8 +140,7 @@ class HFBackend:
         tolerance = 1e-2 * logits.abs().max()
         if (product - logits).abs().max() > tolerance:
             return None
-        weight = head.weight.detach()
-        return packed_weight(weight) if can_pack(weight) else weight, bias
+        return vocabulary_blocks(head.weight), bias
 
     def _states(self, ids: Tensor) -> Tensor:
         return self._model.base_model(input_ids=ids, use_cache=False).last_hidden_state.to(

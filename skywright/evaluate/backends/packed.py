@@ -18,7 +18,7 @@ from torch import Tensor, nn
 _SILU = ("SiLU", "SiLUActivation")
 _GATED = ("gate_proj", "up_proj", "down_proj")
 
-_ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 2**-6}
+ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 2**-6}
 """Share of a layer's norm that another order of roundings may move (bf16 keeps 8 bits)."""
 
 
@@ -58,8 +58,15 @@ class PackedLinear(nn.Module):
 
     def times(self, x: Tensor, other: Tensor) -> Tensor:
         """The layer's output times `other`, (..., outputs), element by element."""
+        return self._with(x, other, "mul")
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        """The layer's output plus `other`, (..., outputs)."""
+        return self._with(x, other, "add")
+
+    def _with(self, x: Tensor, other: Tensor, operation: str) -> Tensor:
         found: Tensor = torch.ops.mkldnn._linear_pointwise.binary(
-            x, other, self.weight, self.bias, "mul"
+            x, other, self.weight, self.bias, operation
         )
         return found
 
@@ -77,13 +84,21 @@ class GatedPacked(nn.Module):
 
     def __init__(self, gated: nn.Module) -> None:
         super().__init__()
-        self.gated = gated
+        self.gated: Any = gated
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., width) -> (..., width)."""
-        layers: Any = self.gated
-        out: Tensor = layers.down_proj(layers.up_proj.times(x, layers.gate_proj(x, "swish")))
+        out: Tensor = self.gated.down_proj(self._inner(x))
         return out
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        """The layer's output plus `other`, (..., width)."""
+        out: Tensor = self.gated.down_proj.plus(self._inner(x), other)
+        return out
+
+    def _inner(self, x: Tensor) -> Tensor:
+        inner: Tensor = self.gated.up_proj.times(x, self.gated.gate_proj(x, "swish"))
+        return inner
 
 
 @torch.no_grad()
@@ -117,7 +132,7 @@ def _is_gated(module: nn.Module) -> bool:
     rows = torch.randn(4, up.in_features, generator=torch.Generator().manual_seed(0))
     x = rows.to(up.weight.dtype)
     plain, packed = module(x), GatedPacked(module)(x)
-    return float((packed - plain).norm()) <= _ROUNDING[x.dtype] * float(plain.norm())
+    return float((packed - plain).norm()) <= ROUNDING[x.dtype] * float(plain.norm())
 
 
 def _replace(module: nn.Module, new: Callable[[Any], nn.Module | None]) -> None:

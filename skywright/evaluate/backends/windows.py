@@ -6,15 +6,22 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from skywright.evaluate.backends.packed import packed_product
+from skywright.evaluate.backends.packed import can_pack, packed_product, packed_weight
 
 CHUNK_ROWS = 256
 """Rows of fp32 logits at a time where a model makes its own logits."""
 
-PRODUCT_BYTES = 64 * 2**20
-"""Logits of one product: enough rows that reading the output weights costs little beside it."""
+BLOCK_COLUMNS = 4_096
+"""Entries of the vocabulary at a time on a processor, ..."""
+PRODUCT_BYTES = 8 * 2**20
+"""... and logits: few enough to stay near the cores until they are summed, rows enough for a
+product. Against 64 MiB over the whole vocabulary, head of 576 x 49,152: 1.35 times as fast in fp32,
+1.07 in bf16; 1,024 to 8,192 columns and 4 to 16 MiB are within 5 %."""
+DEVICE_PRODUCT_BYTES = 64 * 2**20
+"""Logits at a time elsewhere, over the whole vocabulary."""
 TABLE_BYTES = 4 * 2**20
 """Logits in fp32 at a time: they are read four times, so they should stay in the cache."""
 
@@ -84,37 +91,66 @@ def windows_nll(
     return windows_losses(states_of, losses_of, windows, first_scored, device)
 
 
-def linear_losses(rows: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
+def vocabulary_blocks(weight: Tensor) -> list[Tensor]:
+    """An output weight (vocabulary, width) as `linear_losses` reads it fastest."""
+    if weight.device.type != "cpu":
+        return [weight]
+    blocks = weight.detach().split(BLOCK_COLUMNS)
+    return [packed_weight(block) if can_pack(block) else block for block in blocks]
+
+
+def linear_losses(
+    rows: Tensor, blocks: Sequence[Tensor], bias: Tensor | None, labels: Tensor
+) -> Tensor:
     """-ln p(label) in fp32, (rows,), where logits are rows @ weight.T + bias.
 
-    rows (rows, width) and weight (vocabulary, width; it may be a `packed.packed_weight`) of one
-    dtype, which is that of the product, made for PRODUCT_BYTES of logits at a time; the log-sum-exp
-    over the vocabulary is fp32, on a processor for TABLE_BYTES at a time.
+    rows (rows, width) and blocks, which are the weight (vocabulary, width) as `vocabulary_blocks`
+    cuts it, of one dtype, which is that of the product. The log-sum-exp over the vocabulary is
+    fp32, gathered block by block with the largest logit so far taken out.
     """
-    losses = torch.empty(len(rows), dtype=torch.float32, device=rows.device)
-    many = max(1, min(len(rows), PRODUCT_BYTES // (len(weight) * rows.element_size())))
-    few = max(1, min(many, TABLE_BYTES // (len(weight) * 4))) if rows.device.type == "cpu" else many
-    # Fresh memory for each product would cost a fifth of it; a packed one makes its own.
-    products = None if weight.is_mkldnn else rows.new_empty(many, len(weight))
-    table = rows.new_empty(few, len(weight), dtype=torch.float32)
-    for start in range(0, len(rows), many):
-        chunk = rows[start : start + many]
-        if products is None:
-            logits = packed_product(chunk, weight, None, "none")
-        else:
-            logits = torch.mm(chunk, weight.T, out=products[: len(chunk)])
-        for place in range(0, len(chunk), few):
-            part = logits[place : place + few]
-            here = slice(start + place, start + place + len(part))
-            losses[here] = _losses(table[: len(part)].copy_(part), bias, labels[here])
-    return losses
+    on_processor = rows.device.type == "cpu"
+    columns = len(blocks[0])
+    row_bytes = columns * rows.element_size()
+    at_a_time = (PRODUCT_BYTES if on_processor else DEVICE_PRODUCT_BYTES) // row_bytes
+    losses = [
+        _block_losses(chunk, blocks, bias, label, TABLE_BYTES // (columns * 4) or 1)
+        for chunk, label in zip(
+            rows.split(at_a_time or 1), labels.split(at_a_time or 1), strict=True
+        )
+    ]
+    return torch.cat(losses)
 
 
-def _losses(logits: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
-    """-ln p(label) from fp32 logits (rows, vocabulary), which are overwritten."""
-    if bias is not None:
-        logits += bias
-    picked = logits.gather(-1, labels[:, None])
-    largest = logits.amax(-1, keepdim=True)
-    sums = logits.sub_(largest).exp_().sum(-1, keepdim=True)
-    return (sums.log_() + largest - picked).squeeze(-1)
+def _block_losses(
+    rows: Tensor, blocks: Sequence[Tensor], bias: Tensor | None, labels: Tensor, few: int
+) -> Tensor:
+    """`linear_losses` of rows whose logits with a block are made at once, summed `few` by few."""
+    largest, total, picked = torch.zeros(3, len(rows), 1, device=rows.device)
+    largest.fill_(torch.finfo(largest.dtype).min)
+    first = 0
+    for block in blocks:
+        packed = block.is_mkldnn
+        logits = packed_product(rows, block, None, "none") if packed else F.linear(rows, block)
+        for place in range(0, len(rows), few):
+            here = slice(place, place + few)
+            part = logits[here].float()
+            if bias is not None:
+                part += bias[first : first + len(block)]
+            _sum_up(part, labels[here, None] - first, largest[here], total[here], picked[here])
+        first += len(block)
+    return (total.log_() + largest - picked).squeeze(-1)
+
+
+def _sum_up(logits: Tensor, labels: Tensor, largest: Tensor, total: Tensor, picked: Tensor) -> None:
+    """Take a block's logits (rows, columns), fp32, into what is known of the rows, (rows, 1) each.
+
+    labels count from the block's first column and may lie outside. largest: the largest logit;
+    total: the sum of exp(logit - largest); picked: the label's logit. The logits are overwritten.
+    """
+    columns = logits.shape[1]
+    inside = (labels >= 0) & (labels < columns)
+    at_label = logits.gather(-1, labels.clamp(0, columns - 1))
+    torch.where(inside, at_label, picked, out=picked)
+    new = torch.maximum(largest, logits.amax(-1, keepdim=True))
+    total.mul_(largest.sub_(new).exp_()).add_(logits.sub_(new).exp_().sum(-1, keepdim=True))
+    largest.copy_(new)
