@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -175,6 +176,15 @@ def test_what_a_server_says_of_itself_decides_name_context_and_fingerprint(
         ServerBackend(f"vllm+{server.address}#other", options)
     with pytest.raises(UserError, match="--tokenizer"):
         ServerBackend(f"vllm+{server.address}#tiny", BackendOptions())
+
+
+@pytest.mark.parametrize("answer", [{"data": "tiny"}, {"data": [{"name": "tiny"}]}, {"data": [1]}])
+def test_a_list_of_models_of_another_form_is_one_line(
+    server: ContractServer, folder: Path, monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    monkeypatch.setattr(server, "models", lambda: answer)
+    with pytest.raises(UserError, match="something else than a list of models"):
+        opened(server, "vllm", folder)
 
 
 def test_a_key_goes_only_where_it_is_meant_to(
