@@ -9,6 +9,7 @@ import typer
 
 from skywright.cli.comparison import (
     named_model,
+    own_name,
     show_comparison,
     show_early,
     show_stability,
@@ -18,7 +19,6 @@ from skywright.cli.shared import Json, Place, read_summary
 
 if TYPE_CHECKING:
     from skywright.evaluate.backends.options import BackendOptions
-    from skywright.evaluate.models import EvaluatedModel
 
 app = typer.Typer(help="Score models on held-out documents.", no_args_is_help=True)
 set_app = typer.Typer(help="Evaluation sets.", no_args_is_help=True)
@@ -85,11 +85,11 @@ def score(
     from skywright.evaluate import EvaluateConfig, run
     from skywright.evaluate.config import BATCH_TOKENS
     from skywright.evaluate.reference import open_reference
-    from skywright.sets import load
+    from skywright.evaluate.step import load_domain_sets
 
     options = _options(tokenizer, trust_remote_code, context_tokens, concurrency)
     served = "://" in model
-    name = model.rpartition("#")[2] if served else Path(model).name
+    name = model.rpartition("#")[2] if served else own_name(model)
     config = EvaluateConfig(
         protocol=protocol,
         max_chars=max_chars,
@@ -103,8 +103,10 @@ def score(
         summary = run(
             config,
             [{"name": name, "path": model, "tokens": 0, "segment": ""}],
-            [load(path) for path in sets],
-            open_reference(reference or tokenizer or Path(model)),
+            load_domain_sets(sets),
+            open_reference(
+                reference or tokenizer or Path(model), trust_remote_code and reference is None
+            ),
             out,
             progress,
             options=options,
@@ -117,7 +119,12 @@ def score(
     epilog="Example: skywright eval protocols model-a model-b --set examples/sets/zh_wiki --out o"
 )
 def protocols(
-    models: Annotated[list[Path], typer.Argument(help="Folders of two or more models.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL MODEL...", help="Two or more folders or GGUF files, or NAME=FOLDER."
+        ),
+    ],
     sets: Annotated[list[Path], typer.Option("--set", help="An evaluation set (repeatable).")],
     out: Annotated[Path, typer.Option(help="Where differences.json and the score store go.")],
     reference: Annotated[
@@ -136,19 +143,16 @@ def protocols(
     from skywright.evaluate.differences import differences, headlines
     from skywright.evaluate.protocols import PROTOCOLS, named
     from skywright.evaluate.reference import open_reference
-    from skywright.evaluate.step import sets_by_domain
+    from skywright.evaluate.step import load_domain_sets, sets_by_domain
     from skywright.evaluate.store import Store
-    from skywright.sets import load
 
-    listed: list[EvaluatedModel] = [
-        {"name": path.name, "path": str(path), "tokens": 0, "segment": ""} for path in models
-    ]
+    listed = [named_model(text) for text in models]
     with progress_bar(quiet=as_json) as progress:
         found = headlines(
             listed,
-            sets_by_domain([load(path) for path in sets]),
+            sets_by_domain(load_domain_sets(sets)),
             [named(name, window_tokens=window_tokens) for name in PROTOCOLS],
-            open_reference(reference or models[0]),
+            open_reference(reference or Path(listed[0]["path"])),
             Store(out / "store"),
             progress,
             device=device,
@@ -222,12 +226,12 @@ def compare(
     from skywright.evaluate.compare import compare_early
     from skywright.evaluate.protocols import Protocol
     from skywright.evaluate.reference import open_reference
-    from skywright.sets import load
+    from skywright.evaluate.step import load_domain_sets
 
     listed = [named_model(text) for text in models]
     given = (
         listed,
-        [load(path) for path in sets],
+        load_domain_sets(sets),
         Protocol(max_chars=max_chars),
         open_reference(reference or Path(listed[0]["path"])),
         out,
@@ -293,14 +297,14 @@ def stability(
     from skywright.evaluate.compare import compare_periods
     from skywright.evaluate.protocols import Protocol
     from skywright.evaluate.reference import open_reference
-    from skywright.sets import load
+    from skywright.evaluate.step import load_domain_sets
 
     listed = [named_model(text) for text in models]
     with progress_bar(quiet=as_json) as progress:
         found = compare_periods(
             listed,
-            [load(path) for path in first],
-            [load(path) for path in second],
+            load_domain_sets(first),
+            load_domain_sets(second),
             Protocol(max_chars=max_chars),
             open_reference(reference or Path(listed[0]["path"])),
             out,

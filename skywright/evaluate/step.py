@@ -19,17 +19,36 @@ from skywright.evaluate.protocols import ScoringProtocol, named
 from skywright.evaluate.store import Store
 from skywright.evaluate.summary import aggregates, domain_rows
 from skywright.evaluate.unigram import unigram_nats
-from skywright.sets import EvaluationSet
+from skywright.sets import EvaluationSet, load
 
-__all__ = ["EvaluatedModel", "chosen_models", "find_model", "run", "sets_by_domain"]
+__all__ = [
+    "EvaluatedModel",
+    "chosen_models",
+    "find_model",
+    "load_domain_sets",
+    "run",
+    "sets_by_domain",
+]
+
+
+RESERVED = ("macro", "all")
+"""Names of the mean over domains and of all documents together, which no domain may have."""
 
 
 def sets_by_domain(sets: Sequence[EvaluationSet]) -> dict[str, EvaluationSet]:
-    """The sets with purpose "domain", by their domain; `UserError` if a domain repeats."""
+    """The sets with purpose "domain", by their domain.
+
+    Raises `UserError` if a domain repeats, has a name of RESERVED, or there is none.
+    """
     found: dict[str, EvaluationSet] = {}
     for item in sets:
         if item.purpose != "domain":
             continue
+        if item.domain in RESERVED:
+            raise UserError(
+                f"set {item.name}, domain: {item.domain!r} names a row of the results; give the"
+                " domain another name"
+            )
         if item.domain in found:
             raise UserError(
                 f"sets: {found[item.domain].name} and {item.name} are both of domain"
@@ -39,6 +58,18 @@ def sets_by_domain(sets: Sequence[EvaluationSet]) -> dict[str, EvaluationSet]:
     if not found:
         raise UserError("sets: none has the purpose 'domain'; name at least one in the recipe")
     return found
+
+
+def load_domain_sets(folders: Sequence[Path]) -> list[EvaluationSet]:
+    """The sets in these folders. Raises `UserError` for one whose purpose is not "domain"."""
+    loaded = [load(folder) for folder in folders]
+    for folder, item in zip(folders, loaded, strict=True):
+        if item.purpose != "domain":
+            raise UserError(
+                f"{folder}: its purpose is {item.purpose!r}, and only sets of purpose 'domain' are"
+                " scored for their loss; leave it out"
+            )
+    return loaded
 
 
 def unigram_baseline(

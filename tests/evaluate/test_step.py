@@ -15,8 +15,9 @@ from skywright.evaluate.backends.hf import HFBackend
 from skywright.evaluate.models import score_models
 from skywright.evaluate.protocols import Protocol
 from skywright.evaluate.score import score
-from skywright.evaluate.step import find_model
+from skywright.evaluate.step import find_model, load_domain_sets, sets_by_domain
 from skywright.evaluate.unigram import unigram_nats
+from skywright.sets import freeze
 from skywright.tokenizer import Tokenizer
 from tests.evaluate.tiny import TEXTS, make, write_llama
 
@@ -160,6 +161,21 @@ def test_two_sets_of_one_domain_are_refused(
 ) -> None:
     with pytest.raises(UserError, match="are both of domain 'one'"):
         run(EvaluateConfig(), models(llama), [SETS[0], SETS[0]], tokenizer, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["macro", "all"])
+def test_a_domain_cannot_have_the_name_of_a_mean(name: str) -> None:
+    with pytest.raises(UserError, match=f"{name!r} names a row of the results"):
+        sets_by_domain([make(TEXTS, name)])
+
+
+def test_a_set_that_is_named_is_scored_or_refused_and_never_left_out(tmp_path: Path) -> None:
+    for item in SETS:
+        freeze(tmp_path / item.name, item.name, item.name, "en", item.documents, item.purpose, "-")
+    found = load_domain_sets([tmp_path / "one", tmp_path / "two"])
+    assert [item.name for item in found] == ["one", "two"]
+    with pytest.raises(UserError, match="test: its purpose is 'leak_test'.*leave it out"):
+        load_domain_sets([tmp_path / "one", tmp_path / "test"])
 
 
 def test_unigram_loss_is_the_cross_entropy_under_smoothed_counts() -> None:
