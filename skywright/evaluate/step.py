@@ -13,7 +13,13 @@ from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
 from skywright.evaluate.backends.options import BackendOptions
 from skywright.evaluate.config import EvaluateConfig
-from skywright.evaluate.models import EvaluatedModel, chosen_models, find_model, score_models
+from skywright.evaluate.models import (
+    EvaluatedModel,
+    chosen_models,
+    dtype_of,
+    find_model,
+    score_models,
+)
 from skywright.evaluate.prepare import ReferenceTokenizer
 from skywright.evaluate.protocols import ScoringProtocol, named
 from skywright.evaluate.store import Store
@@ -116,12 +122,14 @@ def run(
     langs = {domain: item.lang for domain, item in domains.items()}
     rows: list[dict[str, Any]] = []
     overall: list[dict[str, Any]] = []
+    dtypes: dict[str, str] = {}
     scored_models = score_models(
         chosen, domains, protocol, reference_tokenizer, store, progress,
         device=config.device, dtype=config.dtype, batch_tokens=config.batch_tokens,
         tokens=config.tokens, options=options, examine=examine,
     )  # fmt: skip
     for scored in scored_models:
+        dtypes[scored.model["name"]] = scored.backend.dtype
         model = {
             "model": scored.model["name"],
             "tokens": scored.model["tokens"],
@@ -135,7 +143,7 @@ def run(
         overall.append({**model, **aggregates(scored.tables, found)})
     progress(1, 1, "evaluate")
     summary: dict[str, Any] = {
-        "protocol": protocol.model_dump() | {"dtype": config.dtype},
+        "protocol": protocol.model_dump() | {"dtype": dtype_of(dtypes)},
         "headline_unit": protocol.unit,
         "reference_tokenizer": reference_tokenizer.fingerprint,
         "interval": f"95 %, document bootstrap, {config.bootstrap_draws} draws",

@@ -12,7 +12,7 @@ from skywright.engine.files import read_json
 from skywright.errors import UserError
 from skywright.evaluate import EvaluateConfig, EvaluatedModel, run
 from skywright.evaluate.backends.hf import HFBackend
-from skywright.evaluate.models import score_models
+from skywright.evaluate.models import dtype_of, score_models
 from skywright.evaluate.protocols import Protocol
 from skywright.evaluate.score import score
 from skywright.evaluate.step import find_model, load_domain_sets, sets_by_domain
@@ -163,6 +163,12 @@ def test_two_sets_of_one_domain_are_refused(
         run(EvaluateConfig(), models(llama), [SETS[0], SETS[0]], tokenizer, tmp_path)
 
 
+def test_the_dtype_is_what_the_models_were_computed_in() -> None:
+    assert dtype_of({"a": "float32", "b": "float32"}) == "float32"
+    assert dtype_of({"a": "served"}) == "served"
+    assert dtype_of({"a": "float32", "b": "Q4_1"}) == "a float32, b Q4_1"
+
+
 @pytest.mark.parametrize("name", ["macro", "all"])
 def test_a_domain_cannot_have_the_name_of_a_mean(name: str) -> None:
     with pytest.raises(UserError, match=f"{name!r} names a row of the results"):
@@ -174,7 +180,7 @@ def test_a_set_that_is_named_is_scored_or_refused_and_never_left_out(tmp_path: P
         freeze(tmp_path / item.name, item.name, item.name, "en", item.documents, item.purpose, "-")
     found = load_domain_sets([tmp_path / "one", tmp_path / "two"])
     assert [item.name for item in found] == ["one", "two"]
-    with pytest.raises(UserError, match="test: its purpose is 'leak_test'.*leave it out"):
+    with pytest.raises(UserError, match=r"test: its purpose is 'leak_test'.*leave it out"):
         load_domain_sets([tmp_path / "one", tmp_path / "test"])
 
 
