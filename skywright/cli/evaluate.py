@@ -15,7 +15,7 @@ from skywright.cli.comparison import (
     show_stability,
 )
 from skywright.cli.console import progress_bar, say, show_json, show_table
-from skywright.cli.shared import Json, Place, read_summary
+from skywright.cli.shared import Json, Place, can_be_written, is_finite, read_summary
 
 if TYPE_CHECKING:
     from skywright.evaluate.backends.options import BackendOptions
@@ -54,7 +54,10 @@ _SERVER_BATCH_TOKENS = 65_536  # enough for every place of --concurrency to be t
 def score(
     model: Model,
     sets: Annotated[list[Path], typer.Argument(help="Evaluation sets' folders.")],
-    out: Annotated[Path, typer.Option(help="Where summary.json and the score store go.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="Where summary.json and the score store go.", callback=can_be_written),
+    ],
     reference: Annotated[
         Path | None,
         typer.Option(help="Folder of the reference tokenizer (default: the model's own)."),
@@ -63,8 +66,11 @@ def score(
         str, typer.Option(help="skywright, skywork2023, lm-eval, uncheatable or llm-compression.")
     ] = "skywright",
     max_chars: Annotated[
-        int, typer.Option(min=1, help="Cut of a document in our own protocol.")
-    ] = 4096,
+        int | None,
+        typer.Option(
+            min=1, help="Cut of a document, in our own protocol alone.", show_default="4096"
+        ),
+    ] = None,
     window_tokens: Annotated[
         int | None, typer.Option(min=6, help="Longest window, instead of the protocol's own.")
     ] = None,
@@ -83,16 +89,21 @@ def score(
 ) -> None:
     """Score a model on evaluation sets; what was scored before is not scored again."""
     from skywright.evaluate import EvaluateConfig, run
-    from skywright.evaluate.config import BATCH_TOKENS
+    from skywright.evaluate.config import BATCH_TOKENS, MAX_CHARS
     from skywright.evaluate.reference import open_reference
     from skywright.evaluate.step import load_domain_sets
 
+    if max_chars is not None and protocol != "skywright":
+        raise typer.BadParameter(
+            f"goes with --protocol skywright; {protocol} cuts documents in its own way",
+            param_hint="--max-chars",
+        )
     options = _options(tokenizer, trust_remote_code, context_tokens, concurrency)
     served = "://" in model
     name = model.rpartition("#")[2] if served else own_name(model)
     config = EvaluateConfig(
         protocol=protocol,
-        max_chars=max_chars,
+        max_chars=max_chars or MAX_CHARS,
         window_tokens=window_tokens,
         tokens=tokens,
         device=device,
@@ -126,7 +137,12 @@ def protocols(
         ),
     ],
     sets: Annotated[list[Path], typer.Option("--set", help="An evaluation set (repeatable).")],
-    out: Annotated[Path, typer.Option(help="Where differences.json and the score store go.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Where differences.json and the score store go.", callback=can_be_written
+        ),
+    ],
     reference: Annotated[
         Path | None,
         typer.Option(help="Folder of the reference tokenizer (default: the first model's)."),
@@ -193,7 +209,10 @@ def compare(
     ],
     sets: Annotated[list[Path], typer.Option("--sets", help="An evaluation set (repeatable).")],
     out: Annotated[
-        Path, typer.Option(help="Where compare.json, both pages and the score store go.")
+        Path,
+        typer.Option(
+            help="Where compare.json, both pages and the score store go.", callback=can_be_written
+        ),
     ],
     reference: Annotated[
         Path | None,
@@ -204,7 +223,11 @@ def compare(
     dtype: Dtype = "float32",
     noise_floor: Annotated[
         float,
-        typer.Option(min=0, help="Smaller differences are not called: nats per reference token."),
+        typer.Option(
+            min=0,
+            help="Smaller differences are not called: nats per reference token.",
+            callback=is_finite,
+        ),
     ] = 0.0,
     stop_when_sure: Annotated[
         bool,
@@ -278,7 +301,10 @@ def stability(
     second: Annotated[
         list[Path], typer.Option(help="A set of the second period; the same domains.")
     ],
-    out: Annotated[Path, typer.Option(help="Where stability.json and the score store go.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="Where stability.json and the score store go.", callback=can_be_written),
+    ],
     reference: Annotated[
         Path | None,
         typer.Option(help="Folder of the reference tokenizer (default: the first model's)."),
@@ -288,7 +314,11 @@ def stability(
     dtype: Dtype = "float32",
     noise_floor: Annotated[
         float,
-        typer.Option(min=0, help="Smaller changes are not called: nats per reference token."),
+        typer.Option(
+            min=0,
+            help="Smaller changes are not called: nats per reference token.",
+            callback=is_finite,
+        ),
     ] = 0.0,
     doctor: Annotated[bool, typer.Option(help="Check each model before its first score.")] = True,
     as_json: Json = False,
