@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from skywright.cli.comparison import named_model, own_name
-from skywright.cli.evaluate import app
+from skywright.cli.evaluate import _show, app
 from skywright.errors import UserError
 
 
@@ -27,6 +27,14 @@ def test_a_model_is_named_after_its_folder_or_as_it_is_told(
     monkeypatch.chdir(tmp_path / "model" / "inner")
     assert own_name(".") == "inner"
     assert named_model("..")["name"] == "model"
+
+
+def test_a_number_without_an_interval_shows_no_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"model": "m", "domain": "d", "documents": 1, "bpb": {"value": 2.5},
+           "perplexity": {"value": 31.5, "low": 0.0, "high": None}}  # fmt: skip
+    _show({"rows": [row]}, as_json=False)
+    cells = [cell.strip() for cell in capsys.readouterr().out.splitlines()[3].split("│")]
+    assert cells == ["", "m", "d", "1", "31.5", "", "", "2.5", ""]
 
 
 @pytest.mark.parametrize("text", ["", "=runs/a", "small="])

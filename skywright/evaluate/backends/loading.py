@@ -53,7 +53,7 @@ def check_device(device: str) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(" :")
 
 
 def _refuse_remote_code(folder: Path, error: BaseException) -> None:
