@@ -111,7 +111,12 @@ def domain_rows(
         row = _row(domain, langs[domain], table.num_rows, *estimates[-1])
         rows.append(row | {"flags": flagged(table), "by_position": by_position(table)})
     documents = sum(table.num_rows for table in tables.values())
-    means = [mean_of(unit) for unit in zip(*estimates, strict=True)]
+    # The mean of one domain is that domain, with its interval.
+    means = (
+        [mean_of(unit) for unit in zip(*estimates, strict=True)]
+        if len(estimates) > 1
+        else estimates[0]
+    )
     rows.append(_row("macro", "all", documents, *means))
     return rows
 
