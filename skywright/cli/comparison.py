@@ -89,7 +89,7 @@ def show_early(found: EarlyComparison) -> None:
 
 def show_stability(found: PeriodComparison) -> None:
     """Ranks in both periods, what changed of every pair, and how far the rankings agree."""
-    from skywright.evaluate.compare.numbers import decimal, interval, ranks, value
+    from skywright.evaluate.compare.numbers import decimal, interval, p_value, ranks, value
     from skywright.statistics import perplexity
 
     first, second = ({s.model: s for s in board.standings} for board in found.boards)
@@ -116,7 +116,7 @@ def show_stability(found: PeriodComparison) -> None:
                 "second": value(pair.after),
                 "change, nats": value(pair.change),
                 "95 %": interval(pair.change),
-                "p, Holm": decimal(pair.p_adjusted),
+                "p, Holm": p_value(pair.p_adjusted),
                 "detectable": decimal(pair.detectable),
                 "verdict": pair.verdict,
             }

@@ -136,7 +136,9 @@ def protocols(
             metavar="MODEL MODEL...", help="Two or more folders or GGUF files, or NAME=FOLDER."
         ),
     ],
-    sets: Annotated[list[Path], typer.Option("--set", help="An evaluation set (repeatable).")],
+    sets: Annotated[
+        list[Path], typer.Option("--set", "--sets", help="An evaluation set (repeatable).")
+    ],
     out: Annotated[
         Path,
         typer.Option(
@@ -207,7 +209,9 @@ def compare(
             metavar="MODEL MODEL...", help="Two or more folders or GGUF files, or NAME=FOLDER."
         ),
     ],
-    sets: Annotated[list[Path], typer.Option("--sets", help="An evaluation set (repeatable).")],
+    sets: Annotated[
+        list[Path], typer.Option("--sets", "--set", help="An evaluation set (repeatable).")
+    ],
     out: Annotated[
         Path,
         typer.Option(

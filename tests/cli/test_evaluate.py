@@ -44,7 +44,7 @@ def test_a_model_without_a_name_or_a_folder_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["score m s", "protocols m n --set s", "compare m n --sets s",
+    "command", ["score m s", "protocols m n --set s", "compare m n --sets s", "compare m n --set s",
                 "stability m n --first s --second t"],
 )  # fmt: skip
 @pytest.mark.parametrize("below", ["", "more/of/it"])
