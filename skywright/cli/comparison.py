@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING
 
 from skywright.cli.console import show_table
+from skywright.errors import UserError
 
 if TYPE_CHECKING:
     from skywright.evaluate.compare import EarlyComparison, ModelComparison, PeriodComparison
     from skywright.evaluate.models import EvaluatedModel
 
 
+def own_name(path: str) -> str:
+    """What a folder or file is called, also where the path is "." or ends in ".."."""
+    return os.path.basename(os.path.abspath(path))
+
+
 def named_model(text: str) -> EvaluatedModel:
-    """FOLDER, named after itself, or NAME=FOLDER."""
+    """FOLDER, named after itself, or NAME=FOLDER; `UserError` if either is empty."""
     name, given, path = text.partition("=")
     if not given or "/" in name:  # an equals sign within a path
-        name, path = Path(text).name, text
+        name, path = own_name(text), text
+    if not (text and name and path):
+        raise UserError(f"model {text!r}: write FOLDER, or NAME=FOLDER")
     return {"name": name, "path": path, "tokens": 0, "segment": ""}
 
 
@@ -81,7 +89,7 @@ def show_early(found: EarlyComparison) -> None:
 
 def show_stability(found: PeriodComparison) -> None:
     """Ranks in both periods, what changed of every pair, and how far the rankings agree."""
-    from skywright.evaluate.compare.numbers import decimal, interval, ranks, value
+    from skywright.evaluate.compare.numbers import decimal, interval, p_value, ranks, value
     from skywright.statistics import perplexity
 
     first, second = ({s.model: s for s in board.standings} for board in found.boards)
@@ -108,7 +116,7 @@ def show_stability(found: PeriodComparison) -> None:
                 "second": value(pair.after),
                 "change, nats": value(pair.change),
                 "95 %": interval(pair.change),
-                "p, Holm": decimal(pair.p_adjusted),
+                "p, Holm": p_value(pair.p_adjusted),
                 "detectable": decimal(pair.detectable),
                 "verdict": pair.verdict,
             }

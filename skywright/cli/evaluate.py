@@ -9,16 +9,16 @@ import typer
 
 from skywright.cli.comparison import (
     named_model,
+    own_name,
     show_comparison,
     show_early,
     show_stability,
 )
 from skywright.cli.console import progress_bar, say, show_json, show_table
-from skywright.cli.shared import Json, Place, read_summary
+from skywright.cli.shared import Json, Place, can_be_written, is_finite, read_summary
 
 if TYPE_CHECKING:
     from skywright.evaluate.backends.options import BackendOptions
-    from skywright.evaluate.models import EvaluatedModel
 
 app = typer.Typer(help="Score models on held-out documents.", no_args_is_help=True)
 set_app = typer.Typer(help="Evaluation sets.", no_args_is_help=True)
@@ -54,7 +54,10 @@ _SERVER_BATCH_TOKENS = 65_536  # enough for every place of --concurrency to be t
 def score(
     model: Model,
     sets: Annotated[list[Path], typer.Argument(help="Evaluation sets' folders.")],
-    out: Annotated[Path, typer.Option(help="Where summary.json and the score store go.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="Where summary.json and the score store go.", callback=can_be_written),
+    ],
     reference: Annotated[
         Path | None,
         typer.Option(help="Folder of the reference tokenizer (default: the model's own)."),
@@ -63,8 +66,11 @@ def score(
         str, typer.Option(help="skywright, skywork2023, lm-eval, uncheatable or llm-compression.")
     ] = "skywright",
     max_chars: Annotated[
-        int, typer.Option(min=1, help="Cut of a document in our own protocol.")
-    ] = 4096,
+        int | None,
+        typer.Option(
+            min=1, help="Cut of a document, in our own protocol alone.", show_default="4096"
+        ),
+    ] = None,
     window_tokens: Annotated[
         int | None, typer.Option(min=6, help="Longest window, instead of the protocol's own.")
     ] = None,
@@ -83,16 +89,21 @@ def score(
 ) -> None:
     """Score a model on evaluation sets; what was scored before is not scored again."""
     from skywright.evaluate import EvaluateConfig, run
-    from skywright.evaluate.config import BATCH_TOKENS
+    from skywright.evaluate.config import BATCH_TOKENS, MAX_CHARS
     from skywright.evaluate.reference import open_reference
-    from skywright.sets import load
+    from skywright.evaluate.step import load_domain_sets
 
+    if max_chars is not None and protocol != "skywright":
+        raise typer.BadParameter(
+            f"goes with --protocol skywright; {protocol} cuts documents in its own way",
+            param_hint="--max-chars",
+        )
     options = _options(tokenizer, trust_remote_code, context_tokens, concurrency)
     served = "://" in model
-    name = model.rpartition("#")[2] if served else Path(model).name
+    name = model.rpartition("#")[2] if served else own_name(model)
     config = EvaluateConfig(
         protocol=protocol,
-        max_chars=max_chars,
+        max_chars=max_chars or MAX_CHARS,
         window_tokens=window_tokens,
         tokens=tokens,
         device=device,
@@ -103,8 +114,10 @@ def score(
         summary = run(
             config,
             [{"name": name, "path": model, "tokens": 0, "segment": ""}],
-            [load(path) for path in sets],
-            open_reference(reference or tokenizer or Path(model)),
+            load_domain_sets(sets),
+            open_reference(
+                reference or tokenizer or Path(model), trust_remote_code and reference is None
+            ),
             out,
             progress,
             options=options,
@@ -117,9 +130,21 @@ def score(
     epilog="Example: skywright eval protocols model-a model-b --set examples/sets/zh_wiki --out o"
 )
 def protocols(
-    models: Annotated[list[Path], typer.Argument(help="Folders of two or more models.")],
-    sets: Annotated[list[Path], typer.Option("--set", help="An evaluation set (repeatable).")],
-    out: Annotated[Path, typer.Option(help="Where differences.json and the score store go.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL MODEL...", help="Two or more folders or GGUF files, or NAME=FOLDER."
+        ),
+    ],
+    sets: Annotated[
+        list[Path], typer.Option("--set", "--sets", help="An evaluation set (repeatable).")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Where differences.json and the score store go.", callback=can_be_written
+        ),
+    ],
     reference: Annotated[
         Path | None,
         typer.Option(help="Folder of the reference tokenizer (default: the first model's)."),
@@ -136,19 +161,16 @@ def protocols(
     from skywright.evaluate.differences import differences, headlines
     from skywright.evaluate.protocols import PROTOCOLS, named
     from skywright.evaluate.reference import open_reference
-    from skywright.evaluate.step import sets_by_domain
+    from skywright.evaluate.step import load_domain_sets, sets_by_domain
     from skywright.evaluate.store import Store
-    from skywright.sets import load
 
-    listed: list[EvaluatedModel] = [
-        {"name": path.name, "path": str(path), "tokens": 0, "segment": ""} for path in models
-    ]
+    listed = [named_model(text) for text in models]
     with progress_bar(quiet=as_json) as progress:
         found = headlines(
             listed,
-            sets_by_domain([load(path) for path in sets]),
+            sets_by_domain(load_domain_sets(sets)),
             [named(name, window_tokens=window_tokens) for name in PROTOCOLS],
-            open_reference(reference or models[0]),
+            open_reference(reference or Path(listed[0]["path"])),
             Store(out / "store"),
             progress,
             device=device,
@@ -187,9 +209,14 @@ def compare(
             metavar="MODEL MODEL...", help="Two or more folders or GGUF files, or NAME=FOLDER."
         ),
     ],
-    sets: Annotated[list[Path], typer.Option("--sets", help="An evaluation set (repeatable).")],
+    sets: Annotated[
+        list[Path], typer.Option("--sets", "--set", help="An evaluation set (repeatable).")
+    ],
     out: Annotated[
-        Path, typer.Option(help="Where compare.json, both pages and the score store go.")
+        Path,
+        typer.Option(
+            help="Where compare.json, both pages and the score store go.", callback=can_be_written
+        ),
     ],
     reference: Annotated[
         Path | None,
@@ -200,7 +227,11 @@ def compare(
     dtype: Dtype = "float32",
     noise_floor: Annotated[
         float,
-        typer.Option(min=0, help="Smaller differences are not called: nats per reference token."),
+        typer.Option(
+            min=0,
+            help="Smaller differences are not called: nats per reference token.",
+            callback=is_finite,
+        ),
     ] = 0.0,
     stop_when_sure: Annotated[
         bool,
@@ -222,12 +253,12 @@ def compare(
     from skywright.evaluate.compare import compare_early
     from skywright.evaluate.protocols import Protocol
     from skywright.evaluate.reference import open_reference
-    from skywright.sets import load
+    from skywright.evaluate.step import load_domain_sets
 
     listed = [named_model(text) for text in models]
     given = (
         listed,
-        [load(path) for path in sets],
+        load_domain_sets(sets),
         Protocol(max_chars=max_chars),
         open_reference(reference or Path(listed[0]["path"])),
         out,
@@ -274,7 +305,10 @@ def stability(
     second: Annotated[
         list[Path], typer.Option(help="A set of the second period; the same domains.")
     ],
-    out: Annotated[Path, typer.Option(help="Where stability.json and the score store go.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="Where stability.json and the score store go.", callback=can_be_written),
+    ],
     reference: Annotated[
         Path | None,
         typer.Option(help="Folder of the reference tokenizer (default: the first model's)."),
@@ -284,7 +318,11 @@ def stability(
     dtype: Dtype = "float32",
     noise_floor: Annotated[
         float,
-        typer.Option(min=0, help="Smaller changes are not called: nats per reference token."),
+        typer.Option(
+            min=0,
+            help="Smaller changes are not called: nats per reference token.",
+            callback=is_finite,
+        ),
     ] = 0.0,
     doctor: Annotated[bool, typer.Option(help="Check each model before its first score.")] = True,
     as_json: Json = False,
@@ -293,14 +331,14 @@ def stability(
     from skywright.evaluate.compare import compare_periods
     from skywright.evaluate.protocols import Protocol
     from skywright.evaluate.reference import open_reference
-    from skywright.sets import load
+    from skywright.evaluate.step import load_domain_sets
 
     listed = [named_model(text) for text in models]
     with progress_bar(quiet=as_json) as progress:
         found = compare_periods(
             listed,
-            [load(path) for path in first],
-            [load(path) for path in second],
+            load_domain_sets(first),
+            load_domain_sets(second),
             Protocol(max_chars=max_chars),
             open_reference(reference or Path(listed[0]["path"])),
             out,
@@ -400,7 +438,8 @@ def _show(summary: dict[str, Any], as_json: bool) -> None:
                 "domain": row["domain"],
                 "documents": row["documents"],
                 "perplexity": row["perplexity"]["value"],
-                "low": row["perplexity"]["low"],
+                # Without an interval the low bound is exp(-inf) = 0, which reads as one.
+                "low": None if row["perplexity"]["high"] is None else row["perplexity"]["low"],
                 "high": row["perplexity"]["high"],
                 "bits/byte": row["bpb"]["value"],
                 **emulated(row),

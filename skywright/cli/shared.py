@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -46,6 +48,25 @@ RayAddress = Annotated[
     ),
 ]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+
+def can_be_written(folder: Path) -> Path:
+    """The folder as it is, or wrong usage if a file or a missing right stands in its way."""
+    place = os.path.abspath(folder)
+    while not os.path.exists(place):
+        place = os.path.dirname(place)
+    if not os.path.isdir(place):
+        raise typer.BadParameter(f"{place} is a file; name a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise typer.BadParameter(f"{place} may not be written to; name another folder")
+    return folder
+
+
+def is_finite(number: float) -> float:
+    """The number as it is, or wrong usage if it is infinite or none."""
+    if not math.isfinite(number):
+        raise typer.BadParameter(f"{number} is not a finite number")
+    return number
 
 
 def engine_config(engine: Engine, ray_address: str | None = None, **settings: Any) -> EngineConfig:

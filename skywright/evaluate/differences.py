@@ -11,7 +11,7 @@ from scipy.stats import kendalltau
 from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
 from skywright.evaluate.config import BATCH_TOKENS
-from skywright.evaluate.models import EvaluatedModel, score_models
+from skywright.evaluate.models import EvaluatedModel, chosen_models, score_models
 from skywright.evaluate.prepare import ReferenceTokenizer
 from skywright.evaluate.protocols import ScoringProtocol
 from skywright.evaluate.store import Store
@@ -32,8 +32,9 @@ def headlines(
 ) -> dict[str, dict[str, float]]:
     """{protocol: {model: mean over sets of the number that the protocol reports}}.
 
-    Raises `UserError` where a model cannot read the windows of a protocol.
+    Raises `UserError` for names that repeat and where a model cannot read a protocol's windows.
     """
+    models = chosen_models(models, "all")
     found: dict[str, dict[str, float]] = {}
     for number, protocol in enumerate(protocols):
 

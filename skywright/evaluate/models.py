@@ -44,6 +44,13 @@ class ScoredModel:
     tables: dict[str, pa.Table]
 
 
+def dtype_of(dtypes: Mapping[str, str]) -> str:
+    """What models by name were computed in: "float32", or "a float32, b Q4_1" if they differ."""
+    if len(set(dtypes.values())) == 1:
+        return next(iter(dtypes.values()))
+    return ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
+
+
 def find_model(models: Sequence[EvaluatedModel], wanted: str) -> EvaluatedModel:
     """The checkpoint called "first", "last", "segment:NAME" (its last) or by its own name.
 

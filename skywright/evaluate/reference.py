@@ -13,24 +13,19 @@ from skywright.tokenizer import Tokenizer
 
 
 class ForeignTokenizer:
-    """Another model's tokenizer, loaded as transformers loads it, without any code of its own."""
+    """Another model's tokenizer, as transformers loads it; its own code runs only if trusted."""
 
-    def __init__(self, folder: Path) -> None:
-        import transformers
+    def __init__(self, folder: Path, trust_remote_code: bool = False) -> None:
+        from skywright.evaluate.backends.loading import read_tokenizer
 
-        try:
-            self._tokenizer = transformers.AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{folder}: no tokenizer that transformers can read ({error}); name a folder with"
-                " tokenizer files"
-            ) from None
         files = [folder / name for name in ("tokenizer.json", "tokenizer.model")]
         found = [path for path in files if path.is_file()]
         if not found:
-            raise UserError(f"{folder}: has neither tokenizer.json nor tokenizer.model; save one")
+            raise UserError(
+                f"{folder}: has neither tokenizer.json nor tokenizer.model; name a folder that has"
+                " one with --reference"
+            )
+        self._tokenizer = read_tokenizer(folder, trust_remote_code)
         self.fingerprint: str = sha256_file(found[0])
         """Hex SHA-256 of the tokenizer's file."""
 
@@ -42,12 +37,17 @@ class ForeignTokenizer:
         return np.asarray(ids, dtype=np.int32)
 
 
-def open_reference(folder: Path) -> ReferenceTokenizer:
+def open_reference(folder: Path, trust_remote_code: bool = False) -> ReferenceTokenizer:
     """The tokenizer in a folder: ours if its special tokens are ours, else as transformers has it.
 
-    Raises `UserError` if there is none.
+    trust_remote_code: run the folder's Python files. Raises `UserError` if there is none.
     """
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder}: no folder here to take a reference tokenizer from; check the path, or name"
+            " one with --reference (a server's with --tokenizer)"
+        )
     try:
         return Tokenizer.load(folder)
     except UserError:
-        return ForeignTokenizer(folder)
+        return ForeignTokenizer(folder, trust_remote_code)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
 from skywright.evaluate.alignment import losses_by_byte
-from skywright.evaluate.backends import Backend
+from skywright.evaluate.backends import Backend, no_number_advice
 from skywright.evaluate.batches import batched_nll
 from skywright.evaluate.config import BATCH_TOKENS
 from skywright.evaluate.prepare import Prepared, PreparedDocument, ReferenceTokenizer, prepare
@@ -102,8 +102,8 @@ def _score_documents(
             document = documents[int(np.searchsorted(ends, at, side="right"))]
             raise UserError(
                 f"set {prepared.set_name}, document {document.id}: the model ({backend.name},"
-                f" {backend.dtype}) gives a loss that is no number; its weights are damaged or"
-                " overflow in this dtype: try float32"
+                f" {backend.dtype}) gives a loss that is no number;"
+                f" {no_number_advice(backend.dtype)}"
             )
     each = np.split(losses, ends[:-1])
     rows = [

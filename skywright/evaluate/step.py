@@ -13,23 +13,48 @@ from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
 from skywright.evaluate.backends.options import BackendOptions
 from skywright.evaluate.config import EvaluateConfig
-from skywright.evaluate.models import EvaluatedModel, chosen_models, find_model, score_models
+from skywright.evaluate.models import (
+    EvaluatedModel,
+    chosen_models,
+    dtype_of,
+    find_model,
+    score_models,
+)
 from skywright.evaluate.prepare import ReferenceTokenizer
 from skywright.evaluate.protocols import ScoringProtocol, named
 from skywright.evaluate.store import Store
 from skywright.evaluate.summary import aggregates, domain_rows
 from skywright.evaluate.unigram import unigram_nats
-from skywright.sets import EvaluationSet
+from skywright.sets import EvaluationSet, load
 
-__all__ = ["EvaluatedModel", "chosen_models", "find_model", "run", "sets_by_domain"]
+__all__ = [
+    "EvaluatedModel",
+    "chosen_models",
+    "find_model",
+    "load_domain_sets",
+    "run",
+    "sets_by_domain",
+]
+
+
+RESERVED = ("macro", "all")
+"""Names of the mean over domains and of all documents together, which no domain may have."""
 
 
 def sets_by_domain(sets: Sequence[EvaluationSet]) -> dict[str, EvaluationSet]:
-    """The sets with purpose "domain", by their domain; `UserError` if a domain repeats."""
+    """The sets with purpose "domain", by their domain.
+
+    Raises `UserError` if a domain repeats, has a name of RESERVED, or there is none.
+    """
     found: dict[str, EvaluationSet] = {}
     for item in sets:
         if item.purpose != "domain":
             continue
+        if item.domain in RESERVED:
+            raise UserError(
+                f"set {item.name}, domain: {item.domain!r} names a row of the results; give the"
+                " domain another name"
+            )
         if item.domain in found:
             raise UserError(
                 f"sets: {found[item.domain].name} and {item.name} are both of domain"
@@ -39,6 +64,18 @@ def sets_by_domain(sets: Sequence[EvaluationSet]) -> dict[str, EvaluationSet]:
     if not found:
         raise UserError("sets: none has the purpose 'domain'; name at least one in the recipe")
     return found
+
+
+def load_domain_sets(folders: Sequence[Path]) -> list[EvaluationSet]:
+    """The sets in these folders. Raises `UserError` for one whose purpose is not "domain"."""
+    loaded = [load(folder) for folder in folders]
+    for folder, item in zip(folders, loaded, strict=True):
+        if item.purpose != "domain":
+            raise UserError(
+                f"{folder}: its purpose is {item.purpose!r}, and only sets of purpose 'domain' are"
+                " scored for their loss; leave it out"
+            )
+    return loaded
 
 
 def unigram_baseline(
@@ -85,12 +122,14 @@ def run(
     langs = {domain: item.lang for domain, item in domains.items()}
     rows: list[dict[str, Any]] = []
     overall: list[dict[str, Any]] = []
+    dtypes: dict[str, str] = {}
     scored_models = score_models(
         chosen, domains, protocol, reference_tokenizer, store, progress,
         device=config.device, dtype=config.dtype, batch_tokens=config.batch_tokens,
         tokens=config.tokens, options=options, examine=examine,
     )  # fmt: skip
     for scored in scored_models:
+        dtypes[scored.model["name"]] = scored.backend.dtype
         model = {
             "model": scored.model["name"],
             "tokens": scored.model["tokens"],
@@ -104,7 +143,7 @@ def run(
         overall.append({**model, **aggregates(scored.tables, found)})
     progress(1, 1, "evaluate")
     summary: dict[str, Any] = {
-        "protocol": protocol.model_dump() | {"dtype": config.dtype},
+        "protocol": protocol.model_dump() | {"dtype": dtype_of(dtypes)},
         "headline_unit": protocol.unit,
         "reference_tokenizer": reference_tokenizer.fingerprint,
         "interval": f"95 %, document bootstrap, {config.bootstrap_draws} draws",

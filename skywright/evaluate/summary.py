@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from skywright import statistics
 from skywright.evaluate.store import POSITIONS_BYTES
 from skywright.statistics import Estimate, mean_of, perplexity, ratio_bootstrap, ratio_interval
 
@@ -110,7 +111,12 @@ def domain_rows(
         row = _row(domain, langs[domain], table.num_rows, *estimates[-1])
         rows.append(row | {"flags": flagged(table), "by_position": by_position(table)})
     documents = sum(table.num_rows for table in tables.values())
-    means = [mean_of(unit) for unit in zip(*estimates, strict=True)]
+    # The mean of one domain is that domain, with its interval.
+    means = (
+        [mean_of(unit) for unit in zip(*estimates, strict=True)]
+        if len(estimates) > 1
+        else estimates[0]
+    )
     rows.append(_row("macro", "all", documents, *means))
     return rows
 
@@ -124,16 +130,18 @@ def aggregates(
     micro: sum of losses / sum of sizes over all documents, so long documents count most.
     document_macro: mean over documents of each one's loss / size, so short ones count as much.
     domain_macro: mean over domains of their micro, so every domain counts as much; this is the
-    mean behind the average column of table 6 of the Skywork report. The first two have t
-    intervals over the documents of all domains together.
+    mean behind the average column of table 6 of the Skywork report. The first two are those of
+    `statistics.aggregates`, with t intervals over new documents of these domains.
     """
     every = pa.concat_tables(list(tables.values()))
+    domain_of = np.repeat(list(tables), [table.num_rows for table in tables.values()])
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for unit, (name, nats) in UNITS.items():
         losses, sizes = column(every, "nll_nats") / nats, column(every, name)
+        means = statistics.aggregates(losses, sizes, domain_of, interval="t")
         found[unit] = {
-            "micro": ratio_interval(losses, sizes).as_json(),
-            "document_macro": ratio_interval(losses / sizes, np.ones(len(sizes))).as_json(),
+            "micro": means.micro.as_json(),
+            "document_macro": means.document_macro.as_json(),
             "domain_macro": rows[-1][unit],
         }
     return found

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.random import SeedSequence
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from skywright.statistics import bootstrap
 from skywright.statistics.estimate import Estimate, Floats, check_level, vector
@@ -41,8 +41,8 @@ def ratio_studentised(
 
     Numbers and labels one a document, shape (n,); numerators may be differences of two models.
     Clusters are drawn with replacement, within each domain. The standard error is the
-    closed-form one. Memory does not grow with `draws`. A domain of two or three units has
-    infinite bounds: too many of its draws hold one unit only. Raises ValueError on bad input.
+    closed-form one. Memory does not grow with `draws`. Two or three units of one domain have
+    infinite bounds: too many draws hold one unit only. Raises ValueError on bad input.
     """
     check_level(level)
     tops = vector(numerators, "numerators")
@@ -94,15 +94,16 @@ def replicates(
         sums = []
         for stratum, table, rng in zip(strata, tables, generators, strict=True):
             weights = bootstrap.resampling_weights(rng, block, stratum.n)
-            sums.append(_Sums.of(weights @ table, stratum.n))
+            alone = weights.max(axis=1, keepdims=True) == stratum.n
+            sums.append(_Sums.of(weights @ table, stratum.n, alone))
         yield combine(sums)
 
 
 def pivots(linear: Linear, shifts: Floats, variances: Floats) -> Floats:
     """shift / standard error of each draw, (block, columns).
 
-    A draw that holds one unit only has no spread: its pivot is infinite. A column without any
-    spread (a model against itself) has pivots 0.
+    A draw that holds one unit only (in a mean over domains: of any domain) has no spread: its
+    pivot is infinite. A column without any spread (a model against itself) has pivots 0.
     """
     scale = linear.variances.sum(axis=0)
     spread = variances > _NO_SPREAD * scale
@@ -114,9 +115,13 @@ def pivots(linear: Linear, shifts: Floats, variances: Floats) -> Floats:
 
 
 class _Sums(NamedTuple):
-    """Weighted sums of one domain: shapes (block, 1) and (block, columns)."""
+    """Weighted sums of one domain: shapes (block, 1) and (block, columns).
+
+    alone (block, 1): the draw holds one of the domain's units only, n times.
+    """
 
     n: int
+    alone: NDArray[np.bool_]
     size: Floats
     size_squared: Floats
     residual: Floats
@@ -124,9 +129,9 @@ class _Sums(NamedTuple):
     residual_squared: Floats
 
     @classmethod
-    def of(cls, sums: Floats, n: int) -> _Sums:
+    def of(cls, sums: Floats, n: int, alone: NDArray[np.bool_]) -> _Sums:
         rest = np.split(sums[:, 2:], 3, axis=1)
-        return cls(n, sums[:, :1], sums[:, 1:2], *rest)
+        return cls(n, alone, sums[:, :1], sums[:, 1:2], *rest)
 
     def squared_about(self, shift: Floats) -> Floats:
         """Weighted sum of (residual - shift * size)^2; rounding may leave it just below 0."""
@@ -155,7 +160,9 @@ def _domain_macro(sums: Sequence[_Sums]) -> tuple[Floats, Floats]:
         part.bessel * part.squared_about(shift) / np.square(part.size)
         for part, shift in zip(sums, shifts, strict=True)
     ]
-    return np.mean(shifts, axis=0), np.sum(variances, axis=0) / len(sums) ** 2
+    # What a domain adds to the spread cannot be seen in one unit: it is not 0, so nothing is known.
+    known = ~np.any([part.alone for part in sums], axis=0)
+    return np.mean(shifts, axis=0), np.where(known, np.sum(variances, axis=0), 0.0) / len(sums) ** 2
 
 
 def _micro(sums: Sequence[_Sums]) -> tuple[Floats, Floats]:

@@ -14,7 +14,7 @@ import pytest
 from skywright.evaluate.compare import draw
 from skywright.evaluate.compare.cells import ShownDocument, TokenLosses, losses_by_character
 from skywright.evaluate.compare.documents import chosen_lines, documents_by_key
-from skywright.evaluate.compare.numbers import decimal, interval, ranks, value
+from skywright.evaluate.compare.numbers import decimal, interval, p_value, ranks, value
 from skywright.evaluate.compare.pages import write_pages
 from skywright.evaluate.compare.places import ALL
 from skywright.evaluate.compare.result import ModelComparison, compare_scores
@@ -61,6 +61,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 # ---------------------------------------------------------------- without a browser
+
+
+def test_a_small_p_is_not_shown_as_0() -> None:
+    assert [p_value(p) for p in (0.0, 1e-9, 0.00099)] == ["<0.001"] * 3
+    assert [p_value(p) for p in (0.001, 0.0496, 1.0)] == ["0.001", "0.050", "1.000"]
 
 
 def test_no_markup_of_models_or_documents_stands_in_a_page(pages: tuple[Path, Path]) -> None:

@@ -30,6 +30,14 @@ def test_protocols_of_other_models_are_refused() -> None:
         differences({"ours": {"a": 1.0}, "other": {"b": 1.0}})
 
 
+def test_two_models_of_one_name_are_refused(tokenizer: Tokenizer) -> None:
+    twice: list[EvaluatedModel] = [
+        {"name": "hf", "path": path, "tokens": 0, "segment": ""} for path in ("a/hf", "b/hf")
+    ]
+    with pytest.raises(UserError, match="a name stands twice"):
+        headlines(twice, {"mixed": make(TEXTS)}, [named("skywright")], tokenizer)
+
+
 def test_every_protocol_gives_every_model_a_number(
     wide: Path, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:

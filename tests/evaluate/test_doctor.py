@@ -10,6 +10,7 @@ import pytest
 import tokenizers
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from skywright.cli.evaluate import app
@@ -367,6 +368,20 @@ def test_an_unsound_model_is_not_scored(tmp_path: Path) -> None:
     run(EvaluateConfig(), models, [make(TEXTS)], reference, tmp_path / "out")
     # What stands in the store is read, not computed: nothing is left to examine.
     run(EvaluateConfig(), models, [make(TEXTS)], reference, tmp_path / "out", examine=True)
+
+
+def test_what_a_back_end_refuses_is_told_once_and_with_its_own_advice(tmp_path: Path) -> None:
+    folder = write_llama(tmp_path / "m")
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"][0] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    backend = examined(HFBackend(folder), "m")
+    with pytest.raises(UserError) as refused:
+        backend.token_nll([np.array([1, 10, 20], dtype=np.int32)], [1])
+    assert str(refused.value) == (
+        f"{folder}, model.norm.weight: holds values that are no number in float32; the weights are"
+        " damaged: copy or export the model again"
+    )
 
 
 def test_texts_of_several_sets_come_in_turn() -> None:

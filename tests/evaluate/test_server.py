@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skywright.errors import UserError
+from skywright.evaluate import EvaluateConfig, run
 from skywright.evaluate.backends import open_backend
 from skywright.evaluate.backends.client import KEY_VARIABLE
 from skywright.evaluate.backends.dialects import DIALECTS, BadAnswer
@@ -81,6 +83,19 @@ def test_a_set_gets_the_same_table_from_a_server(
     for name in ("doc_id", "tokens", "reference_tokens", "bytes", "chars"):
         assert there[name].to_pylist() == here[name].to_pylist()
     np.testing.assert_allclose(there["nll_nats"], here["nll_nats"], rtol=1e-5)
+
+
+def test_a_summary_names_the_dtype_that_the_models_were_computed_in(
+    server: ContractServer, folder: Path, tmp_path: Path
+) -> None:
+    path = f"vllm+{server.address}#tiny"
+    summary = run(
+        EvaluateConfig(bootstrap_draws=100, max_chars=40),
+        [{"name": "tiny", "path": path, "tokens": 0, "segment": ""}],
+        [make(TEXTS[:3])], Tokenizer.load(folder), tmp_path,
+        options=BackendOptions(tokenizer=folder),
+    )  # fmt: skip
+    assert summary["protocol"]["dtype"] == "served"
 
 
 FAULTS = [
@@ -175,6 +190,15 @@ def test_what_a_server_says_of_itself_decides_name_context_and_fingerprint(
         ServerBackend(f"vllm+{server.address}#other", options)
     with pytest.raises(UserError, match="--tokenizer"):
         ServerBackend(f"vllm+{server.address}#tiny", BackendOptions())
+
+
+@pytest.mark.parametrize("answer", [{"data": "tiny"}, {"data": [{"name": "tiny"}]}, {"data": [1]}])
+def test_a_list_of_models_of_another_form_is_one_line(
+    server: ContractServer, folder: Path, monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    monkeypatch.setattr(server, "models", lambda: answer)
+    with pytest.raises(UserError, match="something else than a list of models"):
+        opened(server, "vllm", folder)
 
 
 def test_a_key_goes_only_where_it_is_meant_to(

@@ -12,11 +12,12 @@ from skywright.engine.files import read_json
 from skywright.errors import UserError
 from skywright.evaluate import EvaluateConfig, EvaluatedModel, run
 from skywright.evaluate.backends.hf import HFBackend
-from skywright.evaluate.models import score_models
+from skywright.evaluate.models import dtype_of, score_models
 from skywright.evaluate.protocols import Protocol
 from skywright.evaluate.score import score
-from skywright.evaluate.step import find_model
+from skywright.evaluate.step import find_model, load_domain_sets, sets_by_domain
 from skywright.evaluate.unigram import unigram_nats
+from skywright.sets import freeze
 from skywright.tokenizer import Tokenizer
 from tests.evaluate.tiny import TEXTS, make, write_llama
 
@@ -160,6 +161,27 @@ def test_two_sets_of_one_domain_are_refused(
 ) -> None:
     with pytest.raises(UserError, match="are both of domain 'one'"):
         run(EvaluateConfig(), models(llama), [SETS[0], SETS[0]], tokenizer, tmp_path)
+
+
+def test_the_dtype_is_what_the_models_were_computed_in() -> None:
+    assert dtype_of({"a": "float32", "b": "float32"}) == "float32"
+    assert dtype_of({"a": "served"}) == "served"
+    assert dtype_of({"a": "float32", "b": "Q4_1"}) == "a float32, b Q4_1"
+
+
+@pytest.mark.parametrize("name", ["macro", "all"])
+def test_a_domain_cannot_have_the_name_of_a_mean(name: str) -> None:
+    with pytest.raises(UserError, match=f"{name!r} names a row of the results"):
+        sets_by_domain([make(TEXTS, name)])
+
+
+def test_a_set_that_is_named_is_scored_or_refused_and_never_left_out(tmp_path: Path) -> None:
+    for item in SETS:
+        freeze(tmp_path / item.name, item.name, item.name, "en", item.documents, item.purpose, "-")
+    found = load_domain_sets([tmp_path / "one", tmp_path / "two"])
+    assert [item.name for item in found] == ["one", "two"]
+    with pytest.raises(UserError, match=r"test: its purpose is 'leak_test'.*leave it out"):
+        load_domain_sets([tmp_path / "one", tmp_path / "test"])
 
 
 def test_unigram_loss_is_the_cross_entropy_under_smoothed_counts() -> None:

@@ -65,6 +65,21 @@ def test_rows_and_means_are_of_the_same_losses() -> None:
     )
 
 
+def test_the_mean_of_one_domain_is_the_domain() -> None:
+    row, macro = domain_rows({"a": table([10.0, 31.0, 20.0], [30, 60, 50])}, {"a": "en"}, 200, 0)
+    for name in ("nats_per_reference_token", "perplexity", "bpb", "bits_per_char"):
+        assert macro[name] == row[name]
+
+
+def test_means_over_documents_speak_of_new_documents_of_the_same_domains() -> None:
+    # Domains far apart, documents within them alike: nothing but the domains varies.
+    tables = {"a": table([10.0, 10.1, 9.9], [30] * 3), "b": table([90.0, 90.1, 89.9], [30] * 3)}
+    rows = domain_rows(tables, {"a": "en", "b": "zh"}, draws=200, seed=0)
+    for found in aggregates(tables, rows)["bpb"].values():
+        assert found["value"] == pytest.approx(50 / 30 / math.log(2))
+        assert found["high"] - found["low"] < 0.02
+
+
 def test_loss_by_position_counts_the_documents_that_reach_it() -> None:
     rows = by_position(table([100.0, 3000.0], [500, 2000]))
     assert [(r["from_bytes"], r["to_bytes"], r["documents"]) for r in rows] == [

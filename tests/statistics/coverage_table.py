@@ -14,7 +14,14 @@ from itertools import combinations
 import numpy as np
 
 from skywright.evaluate.compare.early import FIRST_LOOK, PLANNED_DOCUMENTS, ROUND_DOCUMENTS
-from skywright.statistics import interval_coverage, random_order, sequence_coverage
+from skywright.statistics import (
+    interval_coverage,
+    mean_of,
+    random_order,
+    ratio_bootstrap,
+    ratio_interval,
+    sequence_coverage,
+)
 from skywright.statistics.sequential import ratio_bounds
 from tests.statistics.samples import Sample, as_one, real, simulated
 
@@ -60,6 +67,30 @@ def intervals(simulations: int) -> None:
               flush=True)  # fmt: skip
 
 
+def score_rows(simulations: int) -> None:
+    """The intervals of `eval score`: the percentile bootstrap of each domain, and their mean's."""
+    print("| losses | units | domain, percentile | domain, t | domain-macro |")
+    for name, sample, units in cases():
+        (losses, *_), rng = sample.models.values(), np.random.default_rng(0)
+        inside = [sample.domains == domain for domain in np.unique(sample.domains)]
+        parts = [(losses[rows], sample.sizes[rows]) for rows in inside]
+        truths = [tops.sum() / sizes.sum() for tops, sizes in parts]
+        held = np.zeros(3)
+        for seed in range(simulations):
+            percentile = []
+            for (tops, sizes), truth in zip(parts, truths, strict=True):
+                drawn = rng.integers(0, len(tops), units)
+                percentile.append(ratio_bootstrap(tops[drawn], sizes[drawn], 1000, seed))
+                closed = ratio_interval(tops[drawn], sizes[drawn])
+                held[0] += (percentile[-1].low <= truth <= percentile[-1].high) / len(parts)
+                held[1] += (closed.low <= truth <= closed.high) / len(parts)
+            macro = mean_of(percentile) if len(parts) > 1 else percentile[0]
+            held[2] += macro.low <= np.mean(truths) <= macro.high
+        each = f"{units} each" if len(parts) > 1 else f"{units}"
+        shares = " | ".join(f"{100 * share:.1f}" for share in held / simulations)
+        print(f"| {name} | {each} | {shares} |", flush=True)
+
+
 def stopping(simulations: int) -> None:
     """Early stopping over domains: how often a watched interval fails, and what it takes."""
     sample = real("reference_tokens")
@@ -95,12 +126,12 @@ def stopping(simulations: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--simulations", type=int, default=2000)
-    parser.add_argument("--only", choices=("intervals", "stopping"))
+    tables = {"intervals": intervals, "score-rows": score_rows, "stopping": stopping}
+    parser.add_argument("--only", choices=tables)
     options = parser.parse_args()
-    if options.only != "stopping":
-        intervals(options.simulations)
-    if options.only != "intervals":
-        stopping(options.simulations)
+    for name, table in tables.items():
+        if options.only in (None, name):
+            table(options.simulations)
 
 
 if __name__ == "__main__":

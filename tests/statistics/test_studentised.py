@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from skywright.statistics import bootstrap, ratio_interval, ratio_studentised
 from skywright.statistics.linear import linearise
-from skywright.statistics.studentised import pivots, replicates
+from skywright.statistics.ranking import joint_intervals
+from skywright.statistics.studentised import pivots, replicates, studentised
 from skywright.statistics.units import Stratum, strata_of
 from tests.statistics.samples import real, simulated
 
@@ -111,6 +112,22 @@ def test_too_few_units_have_no_finite_interval() -> None:
     assert (three.low, three.high) == (-math.inf, math.inf)
     five = ratio_studentised([1.0, 2.0, 4.0, 3.0, 2.5], np.ones(5))
     assert -math.inf < five.low < five.value < five.high < math.inf
+
+
+@pytest.mark.parametrize(("units", "finite"), [(2, False), (3, False), (4, True)])
+def test_a_domain_of_two_or_three_units_leaves_the_mean_over_domains_open(
+    units: int, finite: bool
+) -> None:
+    rng = np.random.default_rng(units)
+    domains = ["few"] * units + ["many"] * 40
+    losses = rng.normal(3.0, 1.0, (units + 40, 2))
+    parts = strata_of(losses, np.ones(units + 40), domains)
+    found = studentised(parts, "domain-macro", 2000, 0, 0.95)
+    assert (math.isfinite(found.low) and math.isfinite(found.high)) is finite
+    joint = joint_intervals(parts, 2000, 0, 0.95)
+    assert math.isfinite(joint.pair_interval(0).high) is finite
+    # The ratio of all sums hardly knows of the small domain.
+    assert math.isfinite(studentised(parts, "micro", 2000, 0, 0.95).high)
 
 
 def test_a_draw_of_one_unit_is_as_far_as_can_be() -> None:

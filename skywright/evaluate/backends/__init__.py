@@ -58,6 +58,13 @@ class Backend(Protocol):
         ...
 
 
+def no_number_advice(dtype: str) -> str:
+    """What to do about weights or losses that are no numbers in this dtype."""
+    if dtype in ("bfloat16", "float16"):
+        return "the weights are damaged or overflow in this dtype: try float32"
+    return "the weights are damaged: copy or export the model again"
+
+
 @runtime_checkable
 class ManyBatches(Protocol):
     """A back-end over many processes, which takes batches together to deal them out."""

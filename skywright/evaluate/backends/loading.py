@@ -13,6 +13,7 @@ import transformers
 from safetensors import SafetensorError
 
 from skywright.errors import UserError
+from skywright.evaluate.backends import no_number_advice
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SPREAD = "auto"
@@ -52,7 +53,7 @@ def check_device(device: str) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(" :")
 
 
 def _refuse_remote_code(folder: Path, error: BaseException) -> None:
@@ -244,6 +245,6 @@ def _check_numbers(folder: Path, model: Any, dtype: str) -> None:
             continue
         if not torch.isfinite(parameter).all():
             raise UserError(
-                f"{folder}, {name}: holds values that are no number in {dtype}; the weights are"
-                " damaged or overflow in this dtype: try float32"
+                f"{folder}, {name}: holds values that are no number in {dtype};"
+                f" {no_number_advice(dtype)}"
             )

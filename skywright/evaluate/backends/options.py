@@ -12,7 +12,7 @@ from skywright.config import Config
 class BackendOptions(Config):
     """What some back-ends need to be told; the others have no use for it.
 
-    The last four are for servers. A request that meets 408, 429, a 5xx status or a broken
+    The last four are for servers. A request that meets 408, 429, 500, 502, 503, 504 or a broken
     connection is sent again after `backoff_s`, then twice that, and so on, at most `attempts`
     times in all.
     """

@@ -93,7 +93,12 @@ class ServerBackend:
         cards = listed.get("data") if isinstance(listed, dict) else None
         if not cards:
             return {}
-        by_name = {card["id"]: card for card in cards}
+        if not isinstance(cards, list) or not all(isinstance(c, dict) and "id" in c for c in cards):
+            raise UserError(
+                f"{self.address.base}/v1/models: answers with something else than a list of models"
+                " with ids; is this the model server's address?"
+            )
+        by_name = {str(card["id"]): card for card in cards}
         wanted = self.address.model or (next(iter(by_name)) if len(by_name) == 1 else "")
         if wanted not in by_name:
             raise UserError(

@@ -24,7 +24,7 @@ from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
 from skywright.evaluate.backends.options import BackendOptions
 from skywright.evaluate.config import BATCH_TOKENS
-from skywright.evaluate.models import EvaluatedModel, chosen_models, open_model
+from skywright.evaluate.models import EvaluatedModel, chosen_models, dtype_of, open_model
 from skywright.evaluate.prepare import ReferenceTokenizer
 from skywright.evaluate.protocols import ScoringProtocol
 from skywright.evaluate.score import score
@@ -248,7 +248,8 @@ def compare_early(
             "noise_floor": noise_floor,
             "level": level,
             "planned_documents": PLANNED_DOCUMENTS,
-            "protocol": protocol.model_dump() | {"dtype": dtype},
+            "protocol": protocol.model_dump()
+            | {"dtype": dtype_of({name: backend.dtype for name, backend in backends.items()})},
             "reference_tokenizer": reference.fingerprint,
         },
     )

@@ -30,6 +30,11 @@ def decimal(number: float | None, places: int = 3) -> str:
     return shown.replace("-", MINUS)
 
 
+def p_value(p: float) -> str:
+    """A p-value with three decimals; "<0.001" where they would read 0, which no p is."""
+    return "<0.001" if p < 0.001 else decimal(p)
+
+
 def bounds(given: Estimate | Mapping[str, Any]) -> tuple[float, float, float]:
     """Value, low and high of an estimate or of its JSON; a bound that is null is infinite."""
     if isinstance(given, Estimate):

@@ -16,7 +16,7 @@ from skywright.errors import UserError
 from skywright.evaluate.backends.options import BackendOptions
 from skywright.evaluate.compare.scores import RANKED, Scores, gather
 from skywright.evaluate.config import BATCH_TOKENS
-from skywright.evaluate.models import EvaluatedModel, chosen_models, score_models
+from skywright.evaluate.models import EvaluatedModel, chosen_models, dtype_of, score_models
 from skywright.evaluate.prepare import ReferenceTokenizer
 from skywright.evaluate.protocols import ScoringProtocol
 from skywright.evaluate.step import sets_by_domain
@@ -125,12 +125,14 @@ def compare_periods(
     domains, out = sorted(periods[0]), Path(out)
     named = {(n, domain): periods[n][domain] for n in (0, 1) for domain in domains}
     tables: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+    dtypes: dict[str, str] = {}
     for scored in score_models(
         chosen_models(models, "all"),
         {f"{domain}, period {n + 1}": item for (n, domain), item in named.items()},
         protocol, reference, Store(store_root or out / "store"), progress,
         device=device, dtype=dtype, batch_tokens=batch_tokens, options=options, examine=examine,
     ):  # fmt: skip
+        dtypes[scored.model["name"]] = scored.backend.dtype
         for n in (0, 1):
             tables[n][scored.model["name"]] = {
                 domain: scored.tables[f"{domain}, period {n + 1}"] for domain in domains
@@ -149,7 +151,7 @@ def compare_periods(
         boards=(first_board, second_board),
         facts=(PeriodFacts.of(periods[0]), PeriodFacts.of(periods[1])),
         stability=ranking_stability(before, after, noise_floor, draws, seed),
-        protocol=protocol.model_dump() | {"dtype": dtype},
+        protocol=protocol.model_dump() | {"dtype": dtype_of(dtypes)},
         reference_tokenizer=reference.fingerprint,
         noise_floor=noise_floor,
     )

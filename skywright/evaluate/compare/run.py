@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
+
 from skywright.engine.files import write_json
 from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
@@ -15,7 +17,7 @@ from skywright.evaluate.compare.pages import write_pages
 from skywright.evaluate.compare.result import WORST, ModelComparison, compare_scores
 from skywright.evaluate.compare.scores import gather
 from skywright.evaluate.config import BATCH_TOKENS
-from skywright.evaluate.models import EvaluatedModel, chosen_models, score_models
+from skywright.evaluate.models import EvaluatedModel, chosen_models, dtype_of, score_models
 from skywright.evaluate.prepare import ReferenceTokenizer
 from skywright.evaluate.protocols import ScoringProtocol
 from skywright.evaluate.step import sets_by_domain
@@ -59,18 +61,22 @@ def compare(
     if len(models) < 2:
         raise UserError("compare: name at least two models")
     out, domains = Path(out), sets_by_domain(sets)
-    scored = score_models(
+    dtypes: dict[str, str] = {}
+    tables: dict[str, dict[str, pa.Table]] = {}
+    for scored in score_models(
         chosen_models(models, "all"), domains, protocol, reference,
         Store(store_root or out / "store"), progress,
         device=device, dtype=dtype, batch_tokens=batch_tokens, tokens=True, options=options,
         examine=examine,
-    )  # fmt: skip
-    scores = gather({found.model["name"]: found.tables for found in scored})
+    ):  # fmt: skip
+        dtypes[scored.model["name"]] = scored.backend.dtype
+        tables[scored.model["name"]] = scored.tables
+    scores = gather(tables)
     progress(1, 1, "compare")
     comparison = compare_scores(
         scores,
         domains,
-        protocol=protocol.model_dump() | {"dtype": dtype},
+        protocol=protocol.model_dump() | {"dtype": dtype_of(dtypes)},
         reference_tokenizer=reference.fingerprint,
         noise_floor=noise_floor,
         worst=worst,

@@ -56,10 +56,11 @@ def _number_checks(sample: Sample) -> list[Check]:
 def refuse_unsound(backend: Backend, name: str) -> None:
     """Raise `UserError`, naming the first check that a model does not pass, if there is one."""
     for check in quick_checks(backend):
-        if check.verdict == "refuse":
-            raise UserError(
-                f"{name}: {check.name}: {check.finding}; {check.advice or 'see skywright doctor'}"
-            )
+        if check.verdict != "refuse":
+            continue
+        if not check.advice:  # the back-end's own refusal: it says where and what to do
+            raise UserError(check.finding)
+        raise UserError(f"{name}: {check.name}: {check.finding}; {check.advice}")
 
 
 class ExaminedBackend:

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from skywright.evaluate.backends import Backend
+from skywright.evaluate.backends import Backend, no_number_advice
 from skywright.evaluate.batches import batched_nll
 from skywright.evaluate.doctor.check import Check, NoiseFloor
 from skywright.evaluate.doctor.sample import Sample, per_document
@@ -40,7 +40,7 @@ def sane(sample: Sample) -> Check:
         bad = int((~np.isfinite(losses)).sum())
         return Check(
             "losses", "refuse", f"{bad} of {len(losses)} texts have a loss that is no number",
-            "the weights are damaged or overflow in this dtype: try float32",
+            no_number_advice(sample.backend.dtype),
         )  # fmt: skip
     nats = float(losses.sum() / sample.sizes.sum())
     blind = math.log(sample.backend.vocab_size)

@@ -42,8 +42,8 @@ class LLMCompression(Config):
         if self.block_tokens > terms.context_tokens or self.stride_tokens > self.block_tokens:
             raise UserError(
                 f"protocol llm-compression: windows of {self.block_tokens} tokens that move on by"
-                f" {self.stride_tokens}, the model reads {terms.context_tokens}; set the"
-                " protocol's window to that or less"
+                f" {self.stride_tokens}, the model reads {terms.context_tokens}; set its window"
+                " (window_tokens, --window-tokens) to that or less"
             )
         if len(ids) <= self.block_tokens:
             raise UserError(

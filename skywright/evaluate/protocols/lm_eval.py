@@ -41,8 +41,9 @@ class LMEval(Config):
         length = self.max_length or terms.context_tokens
         if length > terms.context_tokens:
             raise UserError(
-                f"protocol lm-eval, max_length: is {length}, the model reads"
-                f" {terms.context_tokens} tokens; set that or less"
+                f"protocol lm-eval: windows of {length} tokens, the model reads"
+                f" {terms.context_tokens}; set its window (window_tokens, --window-tokens) to that"
+                " or less"
             )
         text = np.concatenate([[terms.start_token_id], ids]).astype(np.int32)
         made = []

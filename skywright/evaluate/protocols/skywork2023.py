@@ -43,8 +43,8 @@ class Skywork2023(Config):
         if len(ids) > terms.context_tokens:
             raise UserError(
                 f"protocol skywork2023: a document has {len(ids)} tokens in one piece, the model"
-                f" reads {terms.context_tokens}; set the protocol's window to"
-                f" {terms.context_tokens} tokens or fewer"
+                f" reads {terms.context_tokens}; set its window (window_tokens, --window-tokens) to"
+                f" {terms.context_tokens} or less"
             )
         return [Window(ids, 1, 1)] if len(ids) > 1 else []
 

@@ -41,7 +41,8 @@ class Uncheatable(Config):
         if self.chunk_tokens > terms.context_tokens:
             raise UserError(
                 f"protocol uncheatable: chunks of {self.chunk_tokens} tokens, the model reads"
-                f" {terms.context_tokens}; set the protocol's window to that or less"
+                f" {terms.context_tokens}; set its window (window_tokens, --window-tokens) to that"
+                " or less"
             )
         chunks = [
             (start, ids[start : start + self.chunk_tokens])
