@@ -16,7 +16,7 @@ from skywright.evaluate.protocols.shape import ModelTerms, ScoringProtocol
 from skywright.evaluate.protocols.skywork2023 import Skywork2023
 from skywright.evaluate.protocols.uncheatable import Uncheatable
 
-SCORING_VERSION = 4
+SCORING_VERSION = 5
 """Raised when the same protocol would give other numbers; it is part of the protocol's hash."""
 
 PROTOCOLS = ("skywright", "skywork2023", "lm-eval", "uncheatable", "llm-compression")
