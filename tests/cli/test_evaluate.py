@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from skywright.cli import main
 from skywright.cli.comparison import named_model, own_name
 from skywright.cli.evaluate import _show, app
+from skywright.engine.files import write_json
 from skywright.errors import UserError
 
 
@@ -71,3 +76,49 @@ def test_a_cut_is_refused_with_a_protocol_that_has_its_own(tmp_path: Path) -> No
     result = CliRunner().invoke(app, [*arguments, "--max-chars", "300"])
     assert result.exit_code == 2
     assert "goes with --protocol skywright" in result.output
+
+
+def fails_with(make_error: Callable[[], OSError], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(prog_name: str) -> None:
+        raise make_error()
+
+    monkeypatch.setattr("skywright.cli.app.app", fail)
+    main()
+
+
+@pytest.mark.parametrize("kind", [errno.ENOTDIR, errno.EEXIST, errno.EIO, errno.EACCES])
+def test_a_path_that_cannot_be_used_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: int
+) -> None:
+    with pytest.raises(SystemExit, match="1"):
+        fails_with(lambda: OSError(kind, os.strerror(kind), "some/where"), monkeypatch)
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: some/where: {os.strerror(kind)}; mend that")
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(errno.ENOENT, "gone", "ours"), ConnectionError("no"),
+              OSError(errno.EIO, "no path"), OSError(errno.EBADF, "closed", "x")],
+)  # fmt: skip
+def test_errors_that_may_be_the_programs_own_keep_their_traceback(
+    monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    with pytest.raises(type(error), match=str(error.args[-1])) as raised:
+        fails_with(lambda: error, monkeypatch)
+    assert raised.value is error
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_full_disk_names_the_file_and_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    def full(descriptor: int) -> None:
+        (beside,) = tmp_path.iterdir()
+        raise OSError(errno.ENOSPC, "full", *([str(beside)] if named else []))
+
+    monkeypatch.setattr("skywright.engine.files.os.fsync", full)
+    with pytest.raises(OSError, match="full") as raised:
+        write_json(tmp_path / "summary.json", {})
+    assert raised.value.filename == str(tmp_path / "summary.json")
+    assert not list(tmp_path.iterdir())
