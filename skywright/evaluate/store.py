@@ -141,7 +141,7 @@ class Entry:
 
     def write(self, table: pa.Table, record: dict[str, Any]) -> None:
         """Add a table (with the columns of `TOKENS` or without); record: the protocol in words."""
-        with atomic_folder(self.folder) as folder:
+        with disk_errors_at(self.folder), atomic_folder(self.folder) as folder:
             _write(folder / "docs.parquet", table.select(SCORES.names))
             write_json(folder / "protocol.json", record)
         if "logp" in table.column_names and not (self.folder / "tokens.parquet").is_file():
