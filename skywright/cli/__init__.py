@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Entry point of `skywright`; exit status 0 good, 1 failed, 2 wrong usage, 130 interrupted."""
     from skywright.cli.app import app
-    from skywright.errors import UserError, disk_error
+    from skywright.errors import UserError, path_error
 
     try:
         app(prog_name="skywright")
@@ -16,7 +16,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:
-        told = disk_error(error)
+        told = path_error(error)
         if told is None:
             raise
         print(f"error: {told}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,6 +53,7 @@ _SERVER_BATCH_TOKENS = 65_536  # enough for every place of --concurrency to be t
     epilog="Example: skywright eval score path/to/model examples/sets/zh_wiki --out scores"
 )
 def score(
+    context: typer.Context,
     model: Model,
     sets: Annotated[list[Path], typer.Argument(help="Evaluation sets' folders.")],
     out: Annotated[
@@ -98,6 +100,7 @@ def score(
             f"goes with --protocol skywright; {protocol} cuts documents in its own way",
             param_hint="--max-chars",
         )
+    _refuse_unused(context, [model])
     options = _options(tokenizer, trust_remote_code, context_tokens, concurrency)
     served = "://" in model
     name = model.rpartition("#")[2] if served else own_name(model)
@@ -130,6 +133,7 @@ def score(
     epilog="Example: skywright eval protocols model-a model-b --set examples/sets/zh_wiki --out o"
 )
 def protocols(
+    context: typer.Context,
     models: Annotated[
         list[str],
         typer.Argument(
@@ -154,28 +158,31 @@ def protocols(
     ] = None,
     device: Device = "cpu",
     dtype: Dtype = "float32",
+    doctor: Annotated[bool, typer.Option(help="Check each model before the first score.")] = True,
     as_json: Json = False,
 ) -> None:
     """Score models under every protocol; show how the ranking moves."""
     from skywright.engine.files import write_json
     from skywright.evaluate.differences import differences, headlines
+    from skywright.evaluate.models import refuse_early
     from skywright.evaluate.protocols import PROTOCOLS, named
     from skywright.evaluate.reference import open_reference
     from skywright.evaluate.step import load_domain_sets, sets_by_domain
     from skywright.evaluate.store import Store
 
     listed = [named_model(text) for text in models]
+    _refuse_unused(context, [model["path"] for model in listed])
     with progress_bar(quiet=as_json) as progress:
-        found = headlines(
+        given = (
             listed,
             sets_by_domain(load_domain_sets(sets)),
             [named(name, window_tokens=window_tokens) for name in PROTOCOLS],
             open_reference(reference or Path(listed[0]["path"])),
             Store(out / "store"),
             progress,
-            device=device,
-            dtype=dtype,
         )
+        refuse_early(*given, device=device, dtype=dtype, examine=doctor)
+        found = headlines(*given, device=device, dtype=dtype)
     rows = differences(found)
     write_json(out / "differences.json", rows)
     if as_json:
@@ -203,6 +210,7 @@ def protocols(
     " --sets examples/sets/zh_wiki --sets examples/sets/en_wiki --out comparison"
 )
 def compare(
+    context: typer.Context,
     models: Annotated[
         list[str],
         typer.Argument(
@@ -256,6 +264,7 @@ def compare(
     from skywright.evaluate.step import load_domain_sets
 
     listed = [named_model(text) for text in models]
+    _refuse_unused(context, [model["path"] for model in listed])
     given = (
         listed,
         load_domain_sets(sets),
@@ -293,6 +302,7 @@ def compare(
     " --second sets/news-september --out stability"
 )
 def stability(
+    context: typer.Context,
     models: Annotated[
         list[str],
         typer.Argument(
@@ -334,6 +344,7 @@ def stability(
     from skywright.evaluate.step import load_domain_sets
 
     listed = [named_model(text) for text in models]
+    _refuse_unused(context, [model["path"] for model in listed])
     with progress_bar(quiet=as_json) as progress:
         found = compare_periods(
             listed,
@@ -356,6 +367,7 @@ def stability(
 
 @app.command("doctor", epilog="Example: skywright eval doctor path/to/model examples/sets/zh_wiki")
 def doctor_command(
+    context: typer.Context,
     model: Model,
     sets: Annotated[
         list[Path] | None, typer.Argument(help="Sets to take the texts from (default: our own).")
@@ -374,6 +386,7 @@ def doctor_command(
     from skywright.evaluate.doctor import examine, texts_of, tokens_of
     from skywright.sets import load
 
+    _refuse_unused(context, [model])
     options = _options(tokenizer, trust_remote_code, context_tokens, concurrency)
     backend = open_backend(model, device, dtype, options)
     loaded = [load(path) for path in sets or []]
@@ -401,6 +414,28 @@ def doctor_command(
             )
     if report.refusals:
         raise typer.Exit(1)
+
+
+def _refuse_unused(context: typer.Context, models: Sequence[str]) -> None:
+    """Wrong usage if an option was given that a model's back-end has no use for."""
+    from skywright.evaluate.backends.llama import PREFIX
+    from skywright.evaluate.backends.server import is_address
+
+    names: tuple[str, ...]
+    for model in models:
+        if is_address(model):
+            names, reason = ("device", "dtype"), "a server computes where and in what it chooses"
+        elif model.startswith(PREFIX):
+            names = ("device", "dtype", "concurrency")
+            reason = "llama.cpp computes on cpu, in the dtype of the file, a window at a time"
+        else:
+            names, reason = ("concurrency",), "it goes with servers, and this model runs here"
+        for name in names:
+            source = context.get_parameter_source(name)
+            if source is not None and source.name == "COMMANDLINE":
+                raise typer.BadParameter(
+                    f"not with {model}: {reason}; leave it out", param_hint=f"--{name}"
+                )
 
 
 def _options(

@@ -21,6 +21,8 @@ from typing import IO, Any
 
 import psutil
 
+from skywright.errors import CLOSED, FULL
+
 TEMPORARY = ".tmp-"  # prefix of names that readers must ignore
 
 
@@ -112,6 +114,18 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def disk_errors_at(path: Path) -> Iterator[None]:
+    """Have a full disk or a missing right name `path`, not the temporary file beside it or none."""
+    try:
+        yield
+    except OSError as error:
+        beside = str(path.parent / f"{TEMPORARY}{path.name}.")
+        if error.errno in FULL | CLOSED and str(error.filename or beside).startswith(beside):
+            error.filename = str(path)
+        raise
+
+
 def json_text(value: Any) -> str:
     """`value` as indented JSON with sorted keys."""
     return json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
@@ -119,7 +133,7 @@ def json_text(value: Any) -> str:
 
 def write_json(path: Path, value: Any, flush_folder: bool = True) -> None:
     """Write `value` as indented JSON with sorted keys, atomically (`atomic_open`)."""
-    with atomic_open(path, "w", flush_folder) as stream:
+    with disk_errors_at(Path(path)), atomic_open(path, "w", flush_folder) as stream:
         stream.write(json_text(value))
 
 

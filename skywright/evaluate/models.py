@@ -13,11 +13,11 @@ from skywright.errors import UserError
 from skywright.evaluate.backends import Backend, open_backend
 from skywright.evaluate.backends.options import BackendOptions
 from skywright.evaluate.config import BATCH_TOKENS
-from skywright.evaluate.doctor import examined
+from skywright.evaluate.doctor import examined, refuse_unsound
 from skywright.evaluate.pace import Pace
 from skywright.evaluate.prepare import ReferenceTokenizer
 from skywright.evaluate.protocols import ScoringProtocol
-from skywright.evaluate.score import score
+from skywright.evaluate.score import must_be_scored, score
 from skywright.evaluate.store import Store
 from skywright.sets import EvaluationSet
 
@@ -95,6 +95,39 @@ def open_model(
     """The model's back-end; with `examine` it goes through the doctor before its first loss."""
     backend = open_backend(model["path"], device, dtype, options)
     return examined(backend, model["name"]) if examine else backend
+
+
+def refuse_early(
+    models: Sequence[EvaluatedModel],
+    sets: Mapping[str, EvaluationSet],
+    protocols: Sequence[ScoringProtocol],
+    reference: ReferenceTokenizer,
+    store: Store | None = None,
+    progress: Progress = silent,
+    *,
+    device: str = "cpu",
+    dtype: str = "float32",
+    examine: bool = False,
+) -> None:
+    """Raise the `UserError` that scoring under one of the protocols would meet on its way.
+
+    Arguments: see `score_models`. Every model is opened, alone in memory, and the sets are cut into
+    its windows; with `examine` it goes through the doctor's quick checks. What stands in the store
+    is not looked at again.
+    """
+    for number, model in enumerate(chosen_models(models, "all")):
+        progress(number, len(models), f"check {model['name']}")
+        backend = open_model(model, device, dtype)
+        pending = False
+        for protocol in protocols:
+            for item in sets.values():
+                try:
+                    pending |= must_be_scored(backend, item, protocol, reference, store)
+                except UserError as error:
+                    raise UserError(f"{model['name']}: {error}") from None
+        if examine and pending:
+            refuse_unsound(backend, model["name"])
+        del backend  # its weights must go before the next model's come
 
 
 def score_models(

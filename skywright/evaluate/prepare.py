@@ -99,6 +99,12 @@ def _prepare_document(
     reference_tokens = len(reference.encode(text))
     text_tokens = len(encoding.ids)
     if not text.strip() or text_tokens == 0 or reference_tokens == 0:
+        if len(text) < len(document.text):
+            raise UserError(
+                f"{where}, text: nothing to score in its first {len(text):,} characters, where"
+                f" protocol {protocol.name} cuts it; cut later, or leave the document out of the"
+                " set"
+            )
         raise UserError(f"{where}, text: nothing to score; leave the document out of the set")
     before, behind = terms.frame if protocol.follows_frame else ((), ())
     encoding = encoding.framed(before, behind)

@@ -16,10 +16,10 @@ from skywright.evaluate.batches import batched_nll
 from skywright.evaluate.config import BATCH_TOKENS
 from skywright.evaluate.prepare import Prepared, PreparedDocument, ReferenceTokenizer, prepare
 from skywright.evaluate.protocols import ScoringProtocol, Window, protocol_hash, protocol_record
-from skywright.evaluate.store import POSITIONS_BYTES, SCORES, TOKENS, Parts, Store
+from skywright.evaluate.store import POSITIONS_BYTES, SCORES, TOKENS, Entry, Parts, Store
 from skywright.sets import EvaluationSet
 
-__all__ = ["ReferenceTokenizer", "prepare", "score", "score_prepared"]
+__all__ = ["ReferenceTokenizer", "must_be_scored", "prepare", "score", "score_prepared"]
 
 
 def _by_position(losses: np.ndarray, byte_ends: np.ndarray) -> list[float]:
@@ -157,6 +157,40 @@ def score_prepared(
     return pa.concat_tables(tables).take(order).combine_chunks()
 
 
+def _entry(
+    store: Store,
+    backend: Backend,
+    evaluation_set: EvaluationSet,
+    protocol: ScoringProtocol,
+    reference: ReferenceTokenizer,
+) -> Entry:
+    return store.entry(
+        backend.fingerprint,
+        evaluation_set.content_hash,
+        protocol_hash(protocol, backend, reference.fingerprint),
+    )
+
+
+def must_be_scored(
+    backend: Backend,
+    evaluation_set: EvaluationSet,
+    protocol: ScoringProtocol,
+    reference: ReferenceTokenizer,
+    store: Store | None = None,
+) -> bool:
+    """Whether `score` would have to compute anything.
+
+    If so, raises the `UserError` that it would raise for documents and windows.
+    """
+    if store is not None:
+        entry = _entry(store, backend, evaluation_set, protocol, reference)
+        if entry.read([document.id for document in evaluation_set.documents]) is not None:
+            return False
+    prepared = prepare(backend, evaluation_set, protocol, reference)
+    _windows(prepared, prepared.documents)
+    return True
+
+
 def score(
     backend: Backend,
     evaluation_set: EvaluationSet,
@@ -176,11 +210,7 @@ def score(
     if store is None:
         prepared = prepare(backend, evaluation_set, protocol, reference)
         return score_prepared(backend, prepared, batch_tokens, progress, tokens)
-    entry = store.entry(
-        backend.fingerprint,
-        evaluation_set.content_hash,
-        protocol_hash(protocol, backend, reference.fingerprint),
-    )
+    entry = _entry(store, backend, evaluation_set, protocol, reference)
     doc_ids = [document.id for document in evaluation_set.documents]
     table = entry.read(doc_ids, tokens)
     if table is None:

@@ -11,7 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from skywright.engine.files import atomic_folder, atomic_open, sweep_temporary, write_json
+from skywright.engine.files import (
+    atomic_folder,
+    atomic_open,
+    disk_errors_at,
+    sweep_temporary,
+    write_json,
+)
 from skywright.errors import UserError
 
 POSITIONS_BYTES = (0, 1024, 4096, 16_384, 65_536)
@@ -72,7 +78,7 @@ def _read(path: Path, schema: pa.Schema, remedy: str) -> pa.Table | None:
 
 
 def _write(path: Path, table: pa.Table) -> None:
-    with atomic_open(path) as stream:
+    with disk_errors_at(path), atomic_open(path) as stream:
         pq.write_table(table, stream, compression="zstd")
 
 
@@ -135,7 +141,7 @@ class Entry:
 
     def write(self, table: pa.Table, record: dict[str, Any]) -> None:
         """Add a table (with the columns of `TOKENS` or without); record: the protocol in words."""
-        with atomic_folder(self.folder) as folder:
+        with disk_errors_at(self.folder), atomic_folder(self.folder) as folder:
             _write(folder / "docs.parquet", table.select(SCORES.names))
             write_json(folder / "protocol.json", record)
         if "logp" in table.column_names and not (self.folder / "tokens.parquet").is_file():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -22,6 +21,8 @@ MANIFEST = "MANIFEST.json"
 CARD = "CARD.md"
 _FIELDS = tuple(field.name for field in fields(EvaluationDocument))
 _OPTIONAL = ("published", "url")
+_PIECE_BYTES = 4_096
+"""Of a compressed file at a time: what stands before a damaged piece can still be read."""
 _MANIFEST_FIELDS = ("format", "name", "domain", "lang", "purpose", "documents", "content_hash")
 
 
@@ -65,7 +66,7 @@ def load(folder: Path) -> EvaluationSet:
         manifest["name"],
         manifest["domain"],
         manifest["lang"],
-        _read_documents(folder / DOCUMENTS),
+        _read_documents(folder / DOCUMENTS, manifest["documents"]),
         manifest["purpose"],
         str(folder),
     )
@@ -171,23 +172,44 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _read_documents(path: Path) -> list[EvaluationDocument]:
+def _read_documents(path: Path, expected: int) -> list[EvaluationDocument]:
     try:
-        with open(path, "rb") as stream:
-            reader = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
-            text = io.TextIOWrapper(reader, encoding="utf-8", newline="\n").read()
+        data = path.read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path}: is missing; take the set from its source again") from None
-    except (zstandard.ZstdError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is damaged ({error}); take it again") from None
+    body, damage = _decompress(data)
     # Split at "\n" alone: a document may hold U+2028 and other line separators.
-    lines = text.removesuffix("\n").split("\n") if text else []
+    lines = body.removesuffix(b"\n").split(b"\n") if body else []
+    if damage:
+        record = body.count(b"\n") + 1
+        raise UserError(
+            f"{path}: is damaged in record {record} of {expected} ({damage}); take the set from its"
+            " source again"
+        )
     return [_parse(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
 
 
-def _parse(line: str, where: str) -> EvaluationDocument:
+def _decompress(data: bytes) -> tuple[bytes, str]:
+    """What can be read of whole zstd frames, and what is wrong behind it, empty if nothing is."""
+    body = bytearray()
+    while True:
+        frame, place = zstandard.ZstdDecompressor().decompressobj(), 0
+        while place < len(data) and not frame.eof:
+            try:
+                body += frame.decompress(data[place : place + _PIECE_BYTES])
+            except zstandard.ZstdError as error:
+                return bytes(body), str(error)
+            place += _PIECE_BYTES
+        if not frame.eof:
+            return bytes(body), "the file is cut short"
+        data = frame.unused_data + data[place:]
+        if not data:
+            return bytes(body), ""
+
+
+def _parse(line: bytes, where: str) -> EvaluationDocument:
     try:
-        row = json.loads(line)
+        row = json.loads(line.decode())
     except ValueError as error:
         raise UserError(f"{where}: is no valid JSON ({error}); take the set again") from None
     if not isinstance(row, dict) or set(row) != set(_FIELDS):

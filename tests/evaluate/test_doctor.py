@@ -105,6 +105,9 @@ def test_a_sound_model_passes_and_its_report_is_whole(sound: Path) -> None:
         assert checks[name].verdict == "pass", checks[name]
     assert checks["throughput"].figures["tokens_s"] > 0
     assert "take about" in checks["throughput"].finding
+    ratio = checks["dtype"].figures["speed_ratio"]
+    assert ratio > 0
+    assert f"bfloat16 reads {ratio:.2g} times as many tokens a second" in checks["dtype"].finding
     floor = report.noise_floor
     assert floor is not None
     assert floor.dtype is not None
@@ -275,6 +278,32 @@ def test_dtypes_that_disagree_are_warned_about(sound: Path) -> None:
     assert check.advice == "compare models in one dtype only"
     broken = [loss * np.nan for loss in sample.alone]
     assert "no numbers" in of_numbers.dtype_gap(sample, broken, "float16").finding
+
+
+@pytest.mark.parametrize("ratio", [0.01, 0.5, 100.0])
+def test_the_speed_of_another_dtype_is_told_and_decides_nothing(sound: Path, ratio: float) -> None:
+    sample = Sample.of(HFBackend(sound), TEXTS)
+    check = of_numbers.dtype_gap(sample, sample.alone, "bfloat16", ratio)
+    assert check.verdict == "pass"
+    assert check.figures["speed_ratio"] == ratio
+    assert check.finding.endswith(f"bfloat16 reads {ratio:.2g} times as many tokens a second here")
+
+
+def test_a_model_is_warmed_up_before_it_is_timed(
+    sound: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first call takes 100 s, each after it 1 s."""
+    clock = iter([100.0, 101.0])
+    bent = Bent(HFBackend(sound))
+
+    def now() -> float:
+        assert bent.calls > 0
+        return next(clock)
+
+    monkeypatch.setattr(of_numbers.time, "perf_counter", now)
+    windows = [np.array([1, 10, 20], dtype=np.int32)] * 4
+    assert of_numbers.tokens_per_second(bent, windows) == 12
+    assert bent.calls == 2
 
 
 def test_a_context_that_does_not_run_to_its_end_is_refused(sound: Path) -> None:

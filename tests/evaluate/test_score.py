@@ -210,6 +210,16 @@ def test_a_document_without_text_is_refused(llama: Path, tokenizer: Tokenizer) -
         )
 
 
+def test_a_document_that_is_blank_after_the_cut_is_told_with_the_cut(
+    llama: Path, tokenizer: Tokenizer
+) -> None:
+    backend, item = HFBackend(llama), make((" " * 40 + "words", "other words"))
+    told = r"nothing to score in its first 40 characters, where protocol skywright/v1 cuts it; cut"
+    with pytest.raises(UserError, match=told):
+        score(backend, item, Protocol(max_chars=40), tokenizer)
+    score(backend, item, Protocol(max_chars=41), tokenizer)
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"config\.json is missing"):
         open_backend(tmp_path)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -55,6 +56,26 @@ def test_a_damaged_store_entry_is_named(llama: Path, tokenizer: Tokenizer, tmp_p
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match=r"docs\.parquet: damaged"):
         score(HFBackend(llama), make(TEXTS), Protocol(), tokenizer, store)
+
+
+def test_a_full_disk_names_the_part_or_the_entry_and_leaves_neither(
+    llama: Path, tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    table = score(HFBackend(llama), make(TEXTS), Protocol(), tokenizer)
+    entry = store.entry("m" * 32, "s" * 32, "p" * 32)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("skywright.engine.files.os.fsync", full)
+    with pytest.raises(OSError, match="full") as raised:
+        entry.parts.write(0, table)
+    assert raised.value.filename == str(entry.parts.folder / "00000.parquet")
+    with pytest.raises(OSError, match="full") as raised:
+        entry.write(table, {})
+    assert raised.value.filename == str(entry.folder)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 class KilledError(Exception):

@@ -12,6 +12,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skywright.corpus.decontaminate.benchmarks import read_items
+from skywright.corpus.decontaminate.config import BenchmarkConfig
 from skywright.errors import UserError
 from skywright.sets import PURPOSES, EvaluationDocument, document_id, freeze, load
 
@@ -118,6 +120,36 @@ def test_damaged_or_absent_folders_are_refused(tmp_path):
     (tmp_path / "essays" / "docs.jsonl.zst").unlink()
     with pytest.raises(UserError, match="is missing"):
         load(tmp_path / "essays")
+
+
+@pytest.mark.parametrize("kept", [0, 10, 0.5, -1])
+def test_a_file_that_is_cut_or_bent_is_said_to_be_damaged_and_from_which_record_on(tmp_path, kept):
+    folder = tmp_path / "essays"
+    texts = [random.Random(n).randbytes(3000).hex() for n in range(40)]
+    make(folder, texts)
+    path = folder / "docs.jsonl.zst"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * len(whole)) if isinstance(kept, float) else kept])
+    with pytest.raises(UserError, match=r"is damaged in record \d+ of 40 \(the file is cut") as cut:
+        load(folder)
+    record = int(str(cut.value).split("record ")[1].split()[0])
+    assert record == 1 if kept in (0, 10) else 1 < record <= 40
+    with pytest.raises(UserError, match=f"record {record} of 40"):
+        read_items([BenchmarkConfig(name="b", path=str(folder))])
+    bent = bytearray(whole)
+    bent[-3000:] = bytes(3000)
+    path.write_bytes(bent)
+    with pytest.raises(UserError, match=r"is damaged in record [234]\d of 40"):
+        load(folder)
+
+
+def test_frames_one_after_another_are_one_file(tmp_path):
+    made = make(tmp_path / "essays")
+    path = tmp_path / "essays" / "docs.jsonl.zst"
+    body = zstandard.ZstdDecompressor().decompress(path.read_bytes())
+    packed = [zstandard.ZstdCompressor().compress(part) for part in (body[:50], body[50:])]
+    path.write_bytes(b"".join(packed))
+    assert load(tmp_path / "essays") == made
 
 
 def test_manifest_must_agree(tmp_path):

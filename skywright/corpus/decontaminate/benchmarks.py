@@ -15,6 +15,8 @@ import zstandard
 from skywright.corpus.decontaminate.config import BenchmarkConfig
 from skywright.corpus.decontaminate.index import Item
 from skywright.errors import UserError
+from skywright.sets import load
+from skywright.sets.folder import DOCUMENTS
 
 
 def read_items(benchmarks: Sequence[BenchmarkConfig]) -> list[Item]:
@@ -24,9 +26,9 @@ def read_items(benchmarks: Sequence[BenchmarkConfig]) -> list[Item]:
 
 def _items(config: BenchmarkConfig) -> Iterator[Item]:
     place = Path(config.path)
-    if (place / "docs.jsonl.zst").is_file():
-        for _, row, where in _rows([place / "docs.jsonl.zst"]):
-            yield Item(config.name, str(row["id"]), _text(row, ("text",), where))
+    if (place / DOCUMENTS).is_file():
+        for document in load(place).documents:
+            yield Item(config.name, document.id, document.text)
         return
     paths = [Path(name) for name in sorted(glob.glob(config.path, recursive=True))]
     if not paths:

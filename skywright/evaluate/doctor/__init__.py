@@ -5,7 +5,7 @@ back-end so that it is checked before its first loss. `tokenizer`, `numerics` an
 checks: plain functions of a back-end or of a `Sample` of texts."""
 
 from skywright.evaluate.doctor.check import Check, NoiseFloor, Report
-from skywright.evaluate.doctor.examine import examine, examined, quick_checks
+from skywright.evaluate.doctor.examine import examine, examined, quick_checks, refuse_unsound
 from skywright.evaluate.doctor.numerics import noise_floor
 from skywright.evaluate.doctor.sample import Sample
 from skywright.evaluate.doctor.start import Start, StartProbe, probe_start
@@ -23,6 +23,7 @@ __all__ = [
     "noise_floor",
     "probe_start",
     "quick_checks",
+    "refuse_unsound",
     "shipped_texts",
     "texts_of",
     "tokens_of",

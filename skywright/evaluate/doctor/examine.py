@@ -133,8 +133,9 @@ def examine(
     if isinstance(other, Check):
         checks.append(other)
     else:
-        losses, dtype = other
-        checks.append(numerics.dtype_gap(sample, losses, dtype))
+        losses, dtype, rate = other
+        own = next((c.figures.get("tokens_s") for c in checks if c.name == "throughput"), None)
+        checks.append(numerics.dtype_gap(sample, losses, dtype, own and rate / own))
     progress(7, 7, "doctor")
     floor = numerics.noise_floor(sample, losses)
     return Report(name, backend.name, backend.dtype, tuple(checks), floor)
@@ -142,13 +143,17 @@ def examine(
 
 def _other_losses(
     sample: Sample, open_other: Callable[[], Backend] | None
-) -> tuple[list[np.ndarray], str] | Check:
-    """The sample's losses in the other dtype, or a check that says why there are none."""
+) -> tuple[list[np.ndarray], str, float] | Check:
+    """The sample's losses in the other dtype, which that is, and tokens a second in it.
+
+    Or a check that says why there are none.
+    """
     if open_other is None:
         return Check("dtype", "skip", f"{sample.backend.name} has one dtype here")
     try:
         other = open_other()
         windows = sample.windows(other.start_token_id)
-        return [other.token_nll([window], [1])[0] for window in windows], other.dtype
+        losses = [other.token_nll([window], [1])[0] for window in windows]
+        return losses, other.dtype, numerics.tokens_per_second(other, windows)
     except UserError as error:
         return Check("dtype", "skip", f"cannot be opened in another dtype: {error}")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
 from skywright.evaluate.backends import Backend, no_number_advice
-from skywright.evaluate.batches import batched_nll
+from skywright.evaluate.batches import batched_nll, token_batches
+from skywright.evaluate.config import BATCH_TOKENS
 from skywright.evaluate.doctor.check import Check, NoiseFloor
 from skywright.evaluate.doctor.sample import Sample, per_document
 from skywright.evaluate.doctor.tokenizer import view_of
@@ -140,8 +142,17 @@ def noise_floor(sample: Sample, other: list[np.ndarray] | None = None) -> NoiseF
     return NoiseFloor(batch_differences(sample), gap)
 
 
-def dtype_gap(sample: Sample, other: list[np.ndarray], other_dtype: str) -> Check:
-    """How far the losses of another dtype lie from those of this one."""
+def dtype_gap(
+    sample: Sample,
+    other: list[np.ndarray],
+    other_dtype: str,
+    speed_ratio: float | None = None,
+) -> Check:
+    """How far the losses of another dtype lie from those of this one.
+
+    speed_ratio: tokens a second in the other dtype over those in this one, which is told and
+    decides nothing.
+    """
     theirs = per_document(other)
     names = f"{sample.backend.dtype} against {other_dtype}"
     if not np.isfinite(theirs).all():
@@ -152,11 +163,13 @@ def dtype_gap(sample: Sample, other: list[np.ndarray], other_dtype: str) -> Chec
     bias = paired_ratio_difference(per_document(sample.alone), theirs, sample.sizes)
     worst = float(dtype_differences(sample, other).max())
     figures = {"bias_nats_per_token": bias.as_json(), "max_nats_per_token": worst,
-               "other": other_dtype}  # fmt: skip
+               "other": other_dtype, "speed_ratio": speed_ratio}  # fmt: skip
     finding = (
         f"{names}: {bias.value:+.2g} nats per token [{bias.low:+.2g}, {bias.high:+.2g}], a"
         f" document at most {worst:.2g}"
     )
+    if speed_ratio is not None:
+        finding += f"; {other_dtype} reads {speed_ratio:.2g} times as many tokens a second here"
     if worst > WRONG_NATS:
         return Check(
             "dtype", "warn", finding, "the dtypes disagree beyond rounding: score in float32",
@@ -199,12 +212,18 @@ def context_limit(backend: Backend, sample: Sample) -> Check:
     return Check("context", "pass", finding, "", figures)
 
 
-def throughput(backend: Backend, sample: Sample, set_tokens: int = 0) -> Check:
-    """Tokens a second on the sample, and what a set of `set_tokens` would take (0: no set)."""
-    windows = sample.windows(backend.start_token_id)
+def tokens_per_second(backend: Backend, windows: Sequence[np.ndarray]) -> float:
+    """How fast windows are read, in batches; the first batch is read once before, to warm up."""
+    first = token_batches([len(window) for window in windows], BATCH_TOKENS)[0]
+    backend.token_nll([windows[i] for i in first], [1] * len(first))
     began = time.perf_counter()
     batched_nll(backend, windows, [1] * len(windows))
-    rate = sum(len(window) for window in windows) / (time.perf_counter() - began)
+    return sum(len(window) for window in windows) / (time.perf_counter() - began)
+
+
+def throughput(backend: Backend, sample: Sample, set_tokens: int = 0) -> Check:
+    """Tokens a second on the sample, and what a set of `set_tokens` would take (0: no set)."""
+    rate = tokens_per_second(backend, sample.windows(backend.start_token_id))
     figures: dict[str, float] = {"tokens_s": rate}
     finding = f"{rate:,.0f} tokens/s on short texts"
     if set_tokens:
