@@ -22,10 +22,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from skywright.corpus.classify.examples import text_lines
 from skywright.corpus.decontaminate.benchmarks import read_items
 from skywright.corpus.decontaminate.config import BenchmarkConfig, DecontaminateConfig
 from skywright.corpus.decontaminate.index import Index
+from skywright.engine.lines import text_lines
 from skywright.statistics import proportion_interval
 
 BATCH = 512

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import unicodedata
-import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from skywright.engine.files import stable_hash, write_json
+from skywright.engine.lines import text_lines
 from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
 from skywright.evaluate.models import EvaluatedModel, chosen_models, score_models
@@ -45,27 +44,20 @@ def subset(item: EvaluationSet, ids: set[str]) -> EvaluationSet:
 
 
 def read_reference_file(path: Path) -> EvaluationSet:
-    """A reference set that somebody else wrote: JSONL or JSONL.gz, a `text` in every line.
+    """A reference set that somebody else wrote: JSONL, plain, .gz or .zst, a `text` in every line.
 
     Equal texts count once. Raises `UserError` naming the line that cannot be read.
     """
-    opened = gzip.open if path.suffix == ".gz" else open
     documents: dict[str, EvaluationDocument] = {}
-    try:
-        with opened(path, "rt", encoding="utf-8") as stream:
-            for number, line in enumerate(stream, 1):
-                try:
-                    text = unicodedata.normalize("NFC", json.loads(line)["text"])
-                    identity = document_id(text)
-                except (ValueError, KeyError, TypeError):
-                    raise UserError(
-                        f"{path}, line {number}: needs a JSON object with a 'text'"
-                    ) from None
-                documents[identity] = EvaluationDocument(
-                    identity, text, "reference", "en", None, None, "as its source says"
-                )
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); copy it again") from None
+    for number, line in enumerate(text_lines(path), 1):
+        try:
+            text = unicodedata.normalize("NFC", json.loads(line)["text"])
+            identity = document_id(text)
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{path}, line {number}: needs a JSON object with a 'text'") from None
+        documents[identity] = EvaluationDocument(
+            identity, text, "reference", "en", None, None, "as its source says"
+        )
     if not documents:
         raise UserError(f"{path}: is empty; it needs a JSON object with a 'text' in every line")
     found = tuple(sorted(documents.values(), key=lambda d: d.id))

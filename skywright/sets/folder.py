@@ -12,6 +12,7 @@ from typing import Any
 import zstandard
 
 from skywright.engine.files import atomic_folder, read_json, write_json
+from skywright.engine.lines import zstd_pieces
 from skywright.errors import UserError
 from skywright.sets.schema import PURPOSES, EvaluationDocument, EvaluationSet, make_set
 
@@ -21,8 +22,6 @@ MANIFEST = "MANIFEST.json"
 CARD = "CARD.md"
 _FIELDS = tuple(field.name for field in fields(EvaluationDocument))
 _OPTIONAL = ("published", "url")
-_PIECE_BYTES = 4_096
-"""Of a compressed file at a time: what stands before a damaged piece can still be read."""
 _MANIFEST_FIELDS = ("format", "name", "domain", "lang", "purpose", "documents", "content_hash")
 
 
@@ -173,13 +172,17 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _read_documents(path: Path, expected: int) -> list[EvaluationDocument]:
+    body, damage = bytearray(), ""
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as stream:
+            for piece in zstd_pieces(stream):
+                body += piece
     except FileNotFoundError:
         raise UserError(f"{path}: is missing; take the set from its source again") from None
-    body, damage = _decompress(data)
+    except (EOFError, zstandard.ZstdError) as error:
+        damage = str(error)
     # Split at "\n" alone: a document may hold U+2028 and other line separators.
-    lines = body.removesuffix(b"\n").split(b"\n") if body else []
+    lines = bytes(body).removesuffix(b"\n").split(b"\n") if body else []
     if damage:
         record = body.count(b"\n") + 1
         raise UserError(
@@ -187,24 +190,6 @@ def _read_documents(path: Path, expected: int) -> list[EvaluationDocument]:
             " source again"
         )
     return [_parse(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
-
-
-def _decompress(data: bytes) -> tuple[bytes, str]:
-    """What can be read of whole zstd frames, and what is wrong behind it, empty if nothing is."""
-    body = bytearray()
-    while True:
-        frame, place = zstandard.ZstdDecompressor().decompressobj(), 0
-        while place < len(data) and not frame.eof:
-            try:
-                body += frame.decompress(data[place : place + _PIECE_BYTES])
-            except zstandard.ZstdError as error:
-                return bytes(body), str(error)
-            place += _PIECE_BYTES
-        if not frame.eof:
-            return bytes(body), "the file is cut short"
-        data = frame.unused_data + data[place:]
-        if not data:
-            return bytes(body), ""
 
 
 def _parse(line: bytes, where: str) -> EvaluationDocument:

@@ -6,12 +6,9 @@ split here is by host.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
 import json
 import logging
-import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,8 +17,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-import zstandard
 
+from skywright.engine.lines import text_lines
 from skywright.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -132,24 +129,3 @@ def _target(value: Any, label: str, where: str) -> float:
     if value not in (0, 1):
         raise UserError(f"{where}, {label}: is {value!r}; use 0 or 1, or leave it out")
     return float(value)
-
-
-def text_lines(path: Path) -> Iterable[str]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; check the path")
-    with open(path, "rb") as raw:
-        data: Any = raw
-        if path.suffix == ".gz":
-            data = gzip.GzipFile(fileobj=raw)
-        elif path.suffix == ".zst":
-            data = zstandard.ZstdDecompressor().stream_reader(raw)
-        number = 0
-        try:
-            for line in io.TextIOWrapper(data, encoding="utf-8"):
-                number += 1
-                yield line
-        except (UnicodeDecodeError, EOFError, OSError, zlib.error, zstandard.ZstdError) as error:
-            raise UserError(
-                f"{path}: cannot be read on after line {number} ({error}); "
-                "give whole files of UTF-8 lines"
-            ) from None

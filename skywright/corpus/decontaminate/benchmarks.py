@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import glob
-import gzip
-import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import zstandard
-
 from skywright.corpus.decontaminate.config import BenchmarkConfig
 from skywright.corpus.decontaminate.index import Item
+from skywright.engine.lines import text_lines
 from skywright.errors import UserError
 from skywright.sets import load
 from skywright.sets.folder import DOCUMENTS
@@ -61,18 +58,12 @@ def _words(value: Any) -> list[str]:
 def _rows(paths: Sequence[Path]) -> Iterator[tuple[str, dict[str, Any], str]]:
     """(name, row, where) of every line."""
     for path in paths:
-        with open(path, "rb") as raw:
-            data: Any = raw
-            if path.suffix == ".gz":
-                data = gzip.GzipFile(fileobj=raw)
-            elif path.suffix == ".zst":
-                data = zstandard.ZstdDecompressor().stream_reader(raw)
-            for number, line in enumerate(io.TextIOWrapper(data, encoding="utf-8"), 1):
-                where = f"{path}, line {number}"
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    raise UserError(f"{where}: is no JSON; repair or remove the line") from None
-                if not isinstance(row, dict):
-                    raise UserError(f"{where}: is no JSON object; repair or remove the line")
-                yield f"{path.name}:{number}", row, where
+        for number, line in enumerate(text_lines(path), 1):
+            where = f"{path}, line {number}"
+            try:
+                row = json.loads(line)
+            except ValueError:
+                raise UserError(f"{where}: is no JSON; repair or remove the line") from None
+            if not isinstance(row, dict):
+                raise UserError(f"{where}: is no JSON object; repair or remove the line")
+            yield f"{path.name}:{number}", row, where

@@ -150,8 +150,9 @@ class Pool:
     def as_set(self, places: np.ndarray) -> EvaluationSet:
         """Some of the documents, in this order, as a set to score."""
         documents = tuple(replace(self.documents[i], domain="mixed") for i in places)
+        name = ", ".join(sorted({self.documents[i].domain for i in places}))
         return EvaluationSet(
-            "round", "mixed", "mixed", documents,
+            name, "mixed", "mixed", documents,
             content_hash("mixed", "mixed", "domain", documents), "as in their sets", "domain",
         )  # fmt: skip
 
