@@ -438,8 +438,7 @@ def _show(summary: dict[str, Any], as_json: bool) -> None:
                 "domain": row["domain"],
                 "documents": row["documents"],
                 "perplexity": row["perplexity"]["value"],
-                # Without an interval the low bound is exp(-inf) = 0, which reads as one.
-                "low": None if row["perplexity"]["high"] is None else row["perplexity"]["low"],
+                "low": row["perplexity"]["low"],
                 "high": row["perplexity"]["high"],
                 "bits/byte": row["bpb"]["value"],
                 **emulated(row),

@@ -31,7 +31,7 @@ def test_a_model_is_named_after_its_folder_or_as_it_is_told(
 
 def test_a_number_without_an_interval_shows_no_bound(capsys: pytest.CaptureFixture[str]) -> None:
     row = {"model": "m", "domain": "d", "documents": 1, "bpb": {"value": 2.5},
-           "perplexity": {"value": 31.5, "low": 0.0, "high": None}}  # fmt: skip
+           "perplexity": {"value": 31.5, "low": None, "high": None}}  # fmt: skip
     _show({"rows": [row]}, as_json=False)
     cells = [cell.strip() for cell in capsys.readouterr().out.splitlines()[3].split("│")]
     assert cells == ["", "m", "d", "1", "31.5", "", "", "2.5", ""]
