@@ -23,7 +23,7 @@ from skywright.evaluate.models import (
 from skywright.evaluate.prepare import ReferenceTokenizer
 from skywright.evaluate.protocols import ScoringProtocol, named
 from skywright.evaluate.store import Store
-from skywright.evaluate.summary import aggregates, domain_rows
+from skywright.evaluate.summary import aggregates, domain_rows, headline
 from skywright.evaluate.unigram import unigram_nats
 from skywright.sets import EvaluationSet, load
 
@@ -138,7 +138,7 @@ def run(
         found = domain_rows(scored.tables, langs)
         for row in found:
             if row["domain"] in scored.tables:
-                row["headline"] = protocol.headline(scored.tables[row["domain"]])
+                row["headline"] = headline(protocol, scored.tables[row["domain"]]).as_json()
         rows += [{**model, **row} for row in found]
         overall.append({**model, **aggregates(scored.tables)})
     progress(1, 1, "evaluate")

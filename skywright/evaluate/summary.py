@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from skywright import statistics
+from skywright.evaluate.protocols import ScoringProtocol
 from skywright.evaluate.store import POSITIONS_BYTES
 from skywright.statistics import Estimate, perplexity, ratio_interval
 
@@ -53,6 +54,11 @@ def domain_labels(tables: Mapping[str, pa.Table]) -> np.ndarray:
 def nats_per_reference_token(table: pa.Table) -> Estimate:
     """Sum of losses / sum of reference tokens, with a 95 % t interval over documents."""
     return ratio_interval(column(table, "nll_nats"), column(table, "reference_tokens"))
+
+
+def headline(protocol: ScoringProtocol, table: pa.Table) -> Estimate:
+    """The number that a protocol reports of a domain, with a 95 % t interval over documents."""
+    return ratio_interval(*protocol.ratio(table))
 
 
 def by_position(table: pa.Table, domain_of: np.ndarray | None = None) -> list[dict[str, Any]]:
