@@ -163,6 +163,7 @@ def protocols(
 ) -> None:
     """Score models under every protocol; show how the ranking moves."""
     from skywright.engine.files import write_json
+    from skywright.evaluate.compare.numbers import interval, value
     from skywright.evaluate.differences import differences, headlines
     from skywright.evaluate.models import refuse_early
     from skywright.evaluate.protocols import PROTOCOLS, named
@@ -193,8 +194,8 @@ def protocols(
             {
                 "protocol": row["protocol"],
                 **{
-                    model: f"{value:.4g} ({row['ranks'][model]})"
-                    for model, value in row["values"].items()
+                    model: f"{value(found)} ({interval(found)}), rank {row['ranks'][model]}"
+                    for model, found in row["values"].items()
                 },
                 "ranks moved": row["moved"],
                 "Kendall tau": row["kendall_tau"],
@@ -461,10 +462,15 @@ def _show(summary: dict[str, Any], as_json: bool) -> None:
     if as_json:
         show_json(summary)
         return
+    from skywright.evaluate.compare.numbers import interval, value
+
     unit = summary.get("headline_unit", "bits per byte")
 
     def emulated(row: dict[str, Any]) -> dict[str, Any]:
-        return {} if unit == "bits per byte" else {unit: row.get("headline")}
+        if unit == "bits per byte":
+            return {}
+        found = row.get("headline")
+        return {unit: found and value(found), f"{unit}, 95 %": found and interval(found)}
 
     show_table(
         [
@@ -473,8 +479,7 @@ def _show(summary: dict[str, Any], as_json: bool) -> None:
                 "domain": row["domain"],
                 "documents": row["documents"],
                 "perplexity": row["perplexity"]["value"],
-                # Without an interval the low bound is exp(-inf) = 0, which reads as one.
-                "low": None if row["perplexity"]["high"] is None else row["perplexity"]["low"],
+                "low": row["perplexity"]["low"],
                 "high": row["perplexity"]["high"],
                 "bits/byte": row["bpb"]["value"],
                 **emulated(row),

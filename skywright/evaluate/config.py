@@ -30,8 +30,6 @@ class EvaluateConfig(Config):
     checkpoints: Literal["all"] | list[str] = Field(
         default="all", description="'first', 'last', 'segment:NAME' (its last), or names"
     )
-    bootstrap_draws: int = Field(default=2000, ge=100)
-    seed: int = 0
     tokens: bool = Field(default=False, description="keep the loss of every token in the store")
     batch_tokens: int = Field(default=BATCH_TOKENS, ge=1)
     device: str = "cpu"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from scipy.stats import kendalltau
 
 from skywright.engine.progress import Progress, silent
@@ -15,7 +16,9 @@ from skywright.evaluate.models import EvaluatedModel, chosen_models, score_model
 from skywright.evaluate.prepare import ReferenceTokenizer
 from skywright.evaluate.protocols import ScoringProtocol
 from skywright.evaluate.store import Store
+from skywright.evaluate.summary import domain_labels
 from skywright.sets import EvaluationSet
+from skywright.statistics import Estimate, domain_macro
 
 
 def headlines(
@@ -29,22 +32,23 @@ def headlines(
     device: str = "cpu",
     dtype: str = "float32",
     batch_tokens: int = BATCH_TOKENS,
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, Estimate]]:
     """{protocol: {model: mean over sets of the number that the protocol reports}}.
+
+    Intervals are 95 %, t over documents within their sets, also where the protocol joins all
+    documents to one text: what crosses from one document to the next is then left out of account.
 
     Raises `UserError` for names that repeat and where a model cannot read a protocol's windows.
     """
     models = chosen_models(models, "all")
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, Estimate]] = {}
     for number, protocol in enumerate(protocols):
 
         def within(done: float, total: float, text: str, number: int = number) -> None:
             progress(number + done / total, len(protocols), f"{protocols[number].name}: {text}")
 
         found[protocol.name] = {
-            scored.model["name"]: float(
-                np.mean([protocol.headline(table) for table in scored.tables.values()])
-            )
+            scored.model["name"]: _mean(protocol, scored.tables)
             for scored in score_models(
                 models, sets, protocol, reference, store, within,
                 device=device, dtype=dtype, batch_tokens=batch_tokens,
@@ -53,22 +57,35 @@ def headlines(
     return found
 
 
+def _mean(protocol: ScoringProtocol, tables: Mapping[str, pa.Table]) -> Estimate:
+    parts = [protocol.ratio(table) for table in tables.values()]
+    return domain_macro(
+        np.concatenate([part.numerators for part in parts]),
+        np.concatenate([part.denominators for part in parts]),
+        domain_labels(tables),
+    )
+
+
 def _ranks(values: Mapping[str, float]) -> dict[str, int]:
     """1 for the lowest loss; equal losses share the better rank."""
     return {name: 1 + sum(v < value for v in values.values()) for name, value in values.items()}
 
 
-def differences(values: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+def differences(estimates: Mapping[str, Mapping[str, Estimate]]) -> list[dict[str, Any]]:
     """One row a protocol: its numbers, its ranks, and how they differ from the first protocol's.
 
-    values: as `headlines` gives them; lower is better in all. Rows: protocol, values and ranks by
-    model, moved (models whose rank is another), largest_move (places), kendall_tau (1: the same
-    order; None with fewer than two models), and spread: the loss of the last model over that of
-    the first, minus 1, which says how far apart the protocol sees them. Raises `UserError` if the
-    protocols are not of the same models.
+    estimates: as `headlines` gives them; lower is better in all. Rows: protocol, values (with their
+    intervals) and ranks by model, moved (models whose rank is another), largest_move (places),
+    kendall_tau (1: the same order; None with fewer than two models), and spread: the loss of the
+    last model over that of the first, minus 1, which says how far apart the protocol sees them.
+    Raises `UserError` if the protocols are not of the same models.
     """
-    if not values:
+    if not estimates:
         raise UserError("no protocol: name at least one")
+    values = {
+        protocol: {model: estimate.value for model, estimate in found.items()}
+        for protocol, found in estimates.items()
+    }
     first_name, first = next(iter(values.items()))
     before = _ranks(first)
     rows = []
@@ -85,7 +102,7 @@ def differences(values: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any
         rows.append(
             {
                 "protocol": name,
-                "values": dict(found),
+                "values": {model: one.as_json() for model, one in estimates[name].items()},
                 "ranks": ranks,
                 "moved": sum(move > 0 for move in moves),
                 "largest_move": max(moves),

@@ -23,7 +23,7 @@ from skywright.evaluate.models import (
 from skywright.evaluate.prepare import ReferenceTokenizer
 from skywright.evaluate.protocols import ScoringProtocol, named
 from skywright.evaluate.store import Store
-from skywright.evaluate.summary import aggregates, domain_rows
+from skywright.evaluate.summary import aggregates, domain_rows, headline
 from skywright.evaluate.unigram import unigram_nats
 from skywright.sets import EvaluationSet, load
 
@@ -135,18 +135,18 @@ def run(
             "tokens": scored.model["tokens"],
             "segment": scored.model["segment"],
         }
-        found = domain_rows(scored.tables, langs, config.bootstrap_draws, config.seed)
+        found = domain_rows(scored.tables, langs)
         for row in found:
             if row["domain"] in scored.tables:
-                row["headline"] = protocol.headline(scored.tables[row["domain"]])
+                row["headline"] = headline(protocol, scored.tables[row["domain"]]).as_json()
         rows += [{**model, **row} for row in found]
-        overall.append({**model, **aggregates(scored.tables, found)})
+        overall.append({**model, **aggregates(scored.tables)})
     progress(1, 1, "evaluate")
     summary: dict[str, Any] = {
         "protocol": protocol.model_dump() | {"dtype": dtype_of(dtypes)},
         "headline_unit": protocol.unit,
         "reference_tokenizer": reference_tokenizer.fingerprint,
-        "interval": f"95 %, document bootstrap, {config.bootstrap_draws} draws",
+        "interval": "95 %, t over documents within domains",
         "sets": {item.name: item.content_hash for item in domains.values()},
         "rows": rows,
         "aggregates": overall,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from skywright import statistics
+from skywright.evaluate.protocols import ScoringProtocol
 from skywright.evaluate.store import POSITIONS_BYTES
-from skywright.statistics import Estimate, mean_of, perplexity, ratio_bootstrap, ratio_interval
+from skywright.statistics import Estimate, perplexity, ratio_interval
 
 LN2 = math.log(2.0)
 
@@ -32,29 +33,40 @@ def column(table: pa.Table, name: str) -> np.ndarray:
     return table.column(name).to_numpy().astype(np.float64)
 
 
-def normalised(table: pa.Table, unit: str, draws: int, seed: int) -> Estimate:
-    """Sum of losses / sum of sizes in a unit of UNITS, with a 95 % document bootstrap interval."""
-    sizes, nats = UNITS[unit]
-    return ratio_bootstrap(
-        column(table, "nll_nats") / nats, column(table, sizes), draws=draws, seed=seed
+def means(tables: Mapping[str, pa.Table], unit: str) -> statistics.Aggregates:
+    """Losses of domains and means over them in a unit of UNITS, with 95 % t intervals.
+
+    tables: scores by domain. Every table and page takes its figures from here or, where models
+    stand side by side, from `statistics.leaderboard`, whose intervals are the same.
+    """
+    name, nats = UNITS[unit]
+    every = pa.concat_tables(list(tables.values()))
+    return statistics.aggregates(
+        column(every, "nll_nats") / nats, column(every, name), domain_labels(tables), interval="t"
     )
 
 
-def nats_per_reference_token(table: pa.Table, draws: int, seed: int) -> Estimate:
-    """Sum of losses / sum of reference tokens, with a 95 % document bootstrap interval."""
-    return normalised(table, "nats_per_reference_token", draws, seed)
+def domain_labels(tables: Mapping[str, pa.Table]) -> np.ndarray:
+    """The domain of every document, in the order of the tables."""
+    return np.repeat(list(tables), [table.num_rows for table in tables.values()])
 
 
-def bits_per_byte(table: pa.Table, draws: int, seed: int) -> Estimate:
-    """Sum of losses in bits / sum of UTF-8 bytes, with a 95 % document bootstrap interval."""
-    return normalised(table, "bpb", draws, seed)
+def nats_per_reference_token(table: pa.Table) -> Estimate:
+    """Sum of losses / sum of reference tokens, with a 95 % t interval over documents."""
+    return ratio_interval(column(table, "nll_nats"), column(table, "reference_tokens"))
 
 
-def by_position(table: pa.Table) -> list[dict[str, Any]]:
+def headline(protocol: ScoringProtocol, table: pa.Table) -> Estimate:
+    """The number that a protocol reports of a domain, with a 95 % t interval over documents."""
+    return ratio_interval(*protocol.ratio(table))
+
+
+def by_position(table: pa.Table, domain_of: np.ndarray | None = None) -> list[dict[str, Any]]:
     """Bits per byte by place in the document, one row a range of POSITIONS_BYTES with any text.
 
-    Rows: from_bytes, to_bytes (None: no end), documents that reach into the range, and bpb with
-    a 95 % t interval over them.
+    domain_of: the domain of each document, if there are several. Rows: from_bytes, to_bytes
+    (None: no end), documents that reach into the range, and their micro bpb with a 95 % t
+    interval over documents within their domains.
     """
     sizes = column(table, "bytes")
     losses = np.asarray(table["position_nll_nats"].to_pylist()) / LN2
@@ -64,10 +76,13 @@ def by_position(table: pa.Table) -> list[dict[str, Any]]:
         inside = np.clip(sizes - begin, 0, None if end is None else end - begin)
         reach = inside > 0
         if reach.any():
-            estimate = ratio_interval(losses[reach, place], inside[reach])
+            found = statistics.aggregates(
+                losses[reach, place], inside[reach],
+                None if domain_of is None else domain_of[reach], interval="t",
+            )  # fmt: skip
             rows.append(
                 {"from_bytes": begin, "to_bytes": end, "documents": int(reach.sum()),
-                 "bpb": estimate.as_json()}
+                 "bpb": found.micro.as_json()}
             )  # fmt: skip
     return rows
 
@@ -93,9 +108,7 @@ def _row(
     }
 
 
-def domain_rows(
-    tables: Mapping[str, pa.Table], langs: Mapping[str, str], draws: int, seed: int
-) -> list[dict[str, Any]]:
+def domain_rows(tables: Mapping[str, pa.Table], langs: Mapping[str, str]) -> list[dict[str, Any]]:
     """One row a domain and one named "macro", in the order of `tables`.
 
     tables: scores by domain; langs: language by domain. The macro row is the equal-weight mean
@@ -104,44 +117,30 @@ def domain_rows(
     byte and per character. Its interval is that of these domains' documents; it says nothing of
     other domains.
     """
+    found = [means(tables, unit) for unit in UNITS]
     rows = []
-    estimates: list[list[Estimate]] = []
     for domain, table in tables.items():
-        estimates.append([normalised(table, unit, draws, seed) for unit in UNITS])
-        row = _row(domain, langs[domain], table.num_rows, *estimates[-1])
+        row = _row(domain, langs[domain], table.num_rows, *[one.domains[domain] for one in found])
         rows.append(row | {"flags": flagged(table), "by_position": by_position(table)})
     documents = sum(table.num_rows for table in tables.values())
-    # The mean of one domain is that domain, with its interval.
-    means = (
-        [mean_of(unit) for unit in zip(*estimates, strict=True)]
-        if len(estimates) > 1
-        else estimates[0]
-    )
-    rows.append(_row("macro", "all", documents, *means))
+    rows.append(_row("macro", "all", documents, *[one.domain_macro for one in found]))
     return rows
 
 
-def aggregates(
-    tables: Mapping[str, pa.Table], rows: Sequence[Mapping[str, Any]]
-) -> dict[str, dict[str, dict[str, Any]]]:
+def aggregates(tables: Mapping[str, pa.Table]) -> dict[str, dict[str, dict[str, Any]]]:
     """{unit: {"micro", "document_macro", "domain_macro"}} over all domains, with 95 % intervals.
 
-    rows: what `domain_rows` gives of the same tables; its last is the domain-macro.
     micro: sum of losses / sum of sizes over all documents, so long documents count most.
     document_macro: mean over documents of each one's loss / size, so short ones count as much.
     domain_macro: mean over domains of their micro, so every domain counts as much; this is the
-    mean behind the average column of table 6 of the Skywork report. The first two are those of
-    `statistics.aggregates`, with t intervals over new documents of these domains.
+    mean behind the average column of table 6 of the Skywork report. Intervals speak of new
+    documents of these domains.
     """
-    every = pa.concat_tables(list(tables.values()))
-    domain_of = np.repeat(list(tables), [table.num_rows for table in tables.values()])
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for unit, (name, nats) in UNITS.items():
-        losses, sizes = column(every, "nll_nats") / nats, column(every, name)
-        means = statistics.aggregates(losses, sizes, domain_of, interval="t")
-        found[unit] = {
-            "micro": means.micro.as_json(),
-            "document_macro": means.document_macro.as_json(),
-            "domain_macro": rows[-1][unit],
+    return {
+        unit: {
+            "micro": found.micro.as_json(),
+            "document_macro": found.document_macro.as_json(),
+            "domain_macro": found.domain_macro.as_json(),
         }
-    return found
+        for unit, found in ((unit, means(tables, unit)) for unit in UNITS)
+    }

@@ -29,7 +29,6 @@ class LeakConfig(Config):
     checkpoints: Literal["all"] | list[str] = Field(
         default="all", description="'first', 'last', 'segment:NAME' (its last), or names"
     )
-    bootstrap_draws: int = Field(default=2000, ge=100)
     batch_tokens: int = Field(default=BATCH_TOKENS, ge=1)
     device: str = "cpu"
     dtype: str = "float32"

@@ -115,10 +115,7 @@ def run(
     rows = []
     for scored in scored_models:
         model, tables = scored.model, scored.tables
-        losses = {
-            role: nats_per_reference_token(table, config.bootstrap_draws, config.seed)
-            for role, table in tables.items()
-        }
+        losses = {role: nats_per_reference_token(table) for role, table in tables.items()}
         delta1 = paired_difference(tables["test"], tables["reference"], reference.original_of)
         delta1_unpaired = unpaired_difference(tables["test"], tables["reference"])
         delta2 = seen_minus_unseen = None

@@ -309,9 +309,9 @@ STEPS = (
     Step("tokenizer", "1", ("corpus",), ("tokenizer",), False, _tokenizer),
     Step("tokens", "2", ("corpus", "tokenizer"), ("tokens",), False, _tokens),
     Step("train", "2", ("tokenizer", "tokens"), ("model", "train"), True, _train, spread=True),
-    Step("evaluate", "3", ("tokenizer", "tokens", "train"), ("evaluate",), True, _evaluate),
-    Step("leak", "2", ("tokenizer", "train"), ("leak",), True, _leak),
-    Step("study", "1", ("tokenizer", "tokens", "train"), ("study", "model", "train"), True, _study),
+    Step("evaluate", "4", ("tokenizer", "tokens", "train"), ("evaluate",), True, _evaluate),
+    Step("leak", "3", ("tokenizer", "train"), ("leak",), True, _leak),
+    Step("study", "2", ("tokenizer", "tokens", "train"), ("study", "model", "train"), True, _study),
     Step("report", "1", ("corpus", "tokenizer", "tokens", "train", "evaluate", "leak", "study"),
          (), False, _report),
 )  # fmt: skip

@@ -1,11 +1,9 @@
 """Intervals, paired tests, rankings and their multiplicity: numpy and scipy only."""
 
-from skywright.statistics.aggregate import Aggregates, aggregates, mean_over_domains
-from skywright.statistics.bootstrap import ratio_bootstrap
+from skywright.statistics.aggregate import Aggregates, aggregates, domain_macro, mean_over_domains
 from skywright.statistics.coverage import Coverage, interval_coverage, sequence_coverage
 from skywright.statistics.estimate import Estimate
 from skywright.statistics.intervals import (
-    mean_of,
     paired_ratio_difference,
     perplexity,
     proportion_interval,
@@ -38,10 +36,10 @@ __all__ = [
     "Standing",
     "aggregates",
     "detectable_difference",
+    "domain_macro",
     "holm",
     "interval_coverage",
     "leaderboard",
-    "mean_of",
     "mean_over_domains",
     "non_inferiority",
     "paired_comparison",
@@ -51,7 +49,6 @@ __all__ = [
     "proportion_interval",
     "random_order",
     "ranking_stability",
-    "ratio_bootstrap",
     "ratio_difference",
     "ratio_interval",
     "ratio_studentised",

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skywright.statistics.estimate import Estimate, check_level, vector
+from skywright.statistics.estimate import Estimate, check_level, vector, weights_of
 from skywright.statistics.intervals import t_interval
 from skywright.statistics.linear import Aggregate, linearise
 from skywright.statistics.studentised import DRAWS, studentised
@@ -83,6 +83,28 @@ def aggregates(
         over_domains=mean_over_domains([float(s.ratios[0]) for s in strata], level),
         domains=by_domain,
     )
+
+
+def domain_macro(
+    losses: ArrayLike,
+    sizes: ArrayLike,
+    domains: ArrayLike,
+    clusters: ArrayLike | None = None,
+    level: float = 0.95,
+) -> Estimate:
+    """Mean over domains of sum(losses) / sum(sizes), with the t interval of `aggregates`.
+
+    Numbers and labels one a document, shape (n,); losses may be differences of two models, sizes
+    may be 0. The interval speaks of new documents in these domains. Raises ValueError on bad
+    input, and for a domain whose sizes add up to 0.
+    """
+    check_level(level)
+    tops = vector(losses, "losses")
+    strata = strata_of(tops[:, None], weights_of(sizes, tops), domains, clusters)
+    for stratum in strata:
+        if not stratum.sizes.sum() > 0:
+            raise ValueError(f"domain {stratum.domain}: its sizes add up to 0")
+    return linearise(strata, "domain-macro").estimate(level=level)
 
 
 def mean_over_domains(values: Sequence[float], level: float = 0.95) -> Estimate:

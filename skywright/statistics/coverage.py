@@ -142,8 +142,10 @@ def _held(
     return {
         "micro, t": holds(linearise(first, "micro").estimate(level=level), micro),
         "micro, studentised": holds(studentised(first, "micro", draws, 0, level), micro),
-        "domain-macro, t": holds(joint.levels.estimate(0, level), truth[0]),
-        "domain-macro, studentised": holds(joint.losses[0], truth[0]),
+        "domain-macro, t": holds(joint.losses[0], truth[0]),
+        "domain-macro, studentised": holds(
+            studentised(first, "domain-macro", draws, 0, level), truth[0]
+        ),
         "difference, t": holds(joint.differences.estimate(0, level), moved),
         "difference, studentised": holds(studentised(pair, "domain-macro", draws, 0, level), moved),
         "sign-flip": sign_flip_p(flippable_effects(null), observed, draws, 0) > 1 - level,

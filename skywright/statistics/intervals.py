@@ -1,4 +1,4 @@
-"""Closed-form intervals: linearised ratios (t), differences, means over domains, Wilson.
+"""Closed-form intervals: linearised ratios (t), differences, Wilson.
 
 A loss over a set of documents is a ratio of sums, such as nats over bytes. The unit of sampling
 is the document (or a cluster of documents: a page, an author, a repository), never the token:
@@ -134,35 +134,17 @@ def paired_ratio_difference(
     return ratio_interval(a - b, denominators, clusters, level)
 
 
-def mean_of(estimates: Sequence[Estimate], level: float = 0.95) -> Estimate:
-    """Unweighted mean of estimates from independent sets of documents (the mean over domains).
-
-    The variance is the sum of variances over the square of their number; the degrees of freedom
-    are Welch's. The interval speaks of new documents in these domains, not of other domains.
-    """
-    check_level(level)
-    if not estimates:
-        raise ValueError("the mean of no estimates does not exist")
-    count = len(estimates)
-    variances = [e.standard_error**2 for e in estimates]
-    return t_interval(
-        sum(e.value for e in estimates) / count,
-        math.sqrt(sum(variances)) / count,
-        welch(variances, [e.n - 1 for e in estimates]),
-        sum(e.n for e in estimates),
-        level,
-    )
-
-
 def perplexity(nats: Estimate) -> Estimate:
     """exp of a loss in nats a token, interval bounds included.
 
     Of a mean over domains it gives the geometric mean of the domains' perplexities, which is
     the average column of the Skywork-13B report's Table 6. The standard error is the delta
-    method's.
+    method's. A loss without a lower bound leaves its perplexity without one: -inf, not 0.
     """
 
     def grown(number: float) -> float:
+        if number == -math.inf:
+            return number
         return math.exp(number) if number < 700 else math.inf  # exp(710) overflows a float64
 
     value = grown(nats.value)

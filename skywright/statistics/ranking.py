@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,15 +22,16 @@ from scipy.special import ndtri
 from skywright.statistics.estimate import Estimate, Floats, check_level, finite_or_none
 from skywright.statistics.linear import Linear, linearise
 from skywright.statistics.paired import Verdict, check_noise_floor, verdict_of
-from skywright.statistics.studentised import DRAWS, pivotal_interval, pivots, replicates
+from skywright.statistics.studentised import DRAWS, pivots, replicates
 from skywright.statistics.units import Stratum, losses_of, sizes_of, strata_of
 
 
 @dataclass(frozen=True)
 class Standing:
-    """One model's place. loss: its domain-macro with its own interval; simultaneous: the same
-    with the interval that holds for all models at once. best_rank and worst_rank hold for all
-    models at once too; rank counts the models with a lower loss, plus one."""
+    """One model's place. loss: its domain-macro with its own t interval; simultaneous: the same
+    with the interval that holds for all models at once, never the narrower one. best_rank and
+    worst_rank hold for all models at once too; rank counts the models with a lower loss, plus
+    one."""
 
     model: str
     loss: Estimate
@@ -142,7 +143,7 @@ def leaderboard(
 class JointIntervals:
     """Models' levels and differences with the critical values that hold for all at once.
 
-    pairs (pairs, 2): columns of models; losses: each level with its own interval.
+    pairs (pairs, 2): columns of models; losses: each level with its own t interval.
     """
 
     levels: Linear
@@ -154,7 +155,8 @@ class JointIntervals:
 
     def level_interval(self, model: int) -> Estimate:
         """A model's loss, simultaneous over models."""
-        return _widened(self.levels, model, self.level_critical)
+        own, found = self.losses[model], _widened(self.levels, model, self.level_critical)
+        return replace(found, low=min(own.low, found.low), high=max(own.high, found.high))
 
     def pair_interval(self, pair: int) -> Estimate:
         """A pair's difference, simultaneous over pairs."""
@@ -189,22 +191,17 @@ def joint_intervals(
     pairs, weights = pair_weights(models)
     wide = [stratum.combined(np.hstack([np.eye(models), weights])) for stratum in strata]
     linear = linearise(wide, "domain-macro")
-    own, level_maxima, pair_maxima = [], [], []
+    level_maxima, pair_maxima = [], []
     for shifts, variances in replicates(wide, "domain-macro", draws, seed):
         drawn = pivots(linear, shifts, variances)
-        own.append(drawn[:, :models])
         level_maxima.append(np.abs(drawn[:, :models]).max(axis=1))
         pair_maxima.append(np.abs(drawn[:, models:]).max(axis=1, initial=0.0))
-    drawn_levels = np.concatenate(own)
     levels, differences = _columns(linear, slice(models)), _columns(linear, slice(models, None))
     return JointIntervals(
         levels=levels,
         differences=differences,
         pairs=pairs,
-        losses=tuple(
-            pivotal_interval(levels, index, drawn_levels[:, index], level)
-            for index in range(models)
-        ),
+        losses=tuple(levels.estimate(index, level) for index in range(models)),
         level_critical=_critical(np.concatenate(level_maxima), level),
         pair_critical=_critical(np.concatenate(pair_maxima), level),
     )

@@ -23,9 +23,9 @@ from skywright.evaluate.prepare import ReferenceTokenizer
 from skywright.evaluate.protocols import Protocol
 from skywright.evaluate.step import sets_by_domain
 from skywright.evaluate.store import Store
-from skywright.evaluate.summary import column, nats_per_reference_token
+from skywright.evaluate.summary import column, domain_labels, means
 from skywright.sets import EvaluationSet
-from skywright.statistics import Estimate, mean_of, paired_ratio_difference, ratio_interval
+from skywright.statistics import Estimate, domain_macro, ratio_interval
 from skywright.study.arithmetic import CHANCE, NAME, make_benchmark
 from skywright.study.config import StudyConfig
 
@@ -77,24 +77,20 @@ def run(
         tables.append(scored.tables)
         answers.append(answer_items(scored.backend, items, config.batch_tokens))
     rows: list[dict[str, Any]] = []
-    befores: list[Estimate] = []
-    afters: list[Estimate] = []
-    differences: list[Estimate] = []
+    unit = "nats_per_reference_token"
+    before, after = (means(scored, unit) for scored in tables)
+    changes: list[np.ndarray] = []
+    sizes: list[np.ndarray] = []
     for domain, item in domains.items():
-        before, after = (t[domain] for t in tables)
-        losses = [nats_per_reference_token(t, config.bootstrap_draws, config.seed)
-                  for t in (before, after)]  # fmt: skip
-        differences.append(
-            paired_ratio_difference(
-                column(after, "nll_nats"),
-                column(before, "nll_nats"),
-                column(before, "reference_tokens"),
-            )
+        earlier, later = (scored[domain] for scored in tables)
+        changes.append(column(later, "nll_nats") - column(earlier, "nll_nats"))
+        sizes.append(column(earlier, "reference_tokens"))
+        difference = ratio_interval(changes[-1], sizes[-1])
+        rows.append(
+            _row(domain, item.lang, before.domains[domain], after.domains[domain], difference)
         )
-        befores.append(losses[0])
-        afters.append(losses[1])
-        rows.append(_row(domain, item.lang, losses[0], losses[1], differences[-1]))
-    rows.append(_row("macro", "all", mean_of(befores), mean_of(afters), mean_of(differences)))
+    macro = domain_macro(np.concatenate(changes), np.concatenate(sizes), domain_labels(tables[0]))
+    rows.append(_row("macro", "all", before.domain_macro, after.domain_macro, macro))
     summary: dict[str, Any] = {
         "from_checkpoint": start["name"],
         "from_tokens": start["tokens"],

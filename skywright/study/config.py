@@ -20,7 +20,6 @@ class StudyConfig(Config):
     seed: int = 0
     benchmark_items: int = Field(default=400, ge=4)
     max_chars: int | None = Field(default=4096, ge=1, description="cut of a document; None: whole")
-    bootstrap_draws: int = Field(default=2000, ge=100)
     batch_tokens: int = Field(default=BATCH_TOKENS, ge=1)
     device: str = "cpu"
     dtype: str = "float32"

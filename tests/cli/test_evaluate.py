@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,10 @@ from typer.testing import CliRunner
 from skywright.cli import main
 from skywright.cli.comparison import named_model, own_name
 from skywright.cli.evaluate import _show, app
-from skywright.engine.files import write_json
+from skywright.engine.files import read_json, write_json
 from skywright.errors import UserError
 from skywright.sets import freeze
+from skywright.statistics import Estimate
 from tests.evaluate.tiny import TEXTS, make, write_llama
 
 
@@ -39,7 +41,7 @@ def test_a_model_is_named_after_its_folder_or_as_it_is_told(
 
 def test_a_number_without_an_interval_shows_no_bound(capsys: pytest.CaptureFixture[str]) -> None:
     row = {"model": "m", "domain": "d", "documents": 1, "bpb": {"value": 2.5},
-           "perplexity": {"value": 31.5, "low": 0.0, "high": None}}  # fmt: skip
+           "perplexity": {"value": 31.5, "low": None, "high": None}}  # fmt: skip
     _show({"rows": [row]}, as_json=False)
     cells = [cell.strip() for cell in capsys.readouterr().out.splitlines()[3].split("│")]
     assert cells == ["", "m", "d", "1", "31.5", "", "", "2.5", ""]
@@ -175,3 +177,39 @@ def test_a_full_disk_names_the_file_and_leaves_none(
         write_json(tmp_path / "summary.json", {})
     assert raised.value.filename == str(tmp_path / "summary.json")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_protocols_number_is_shown_and_written_with_its_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {"uncheatable": {"m": Estimate(9.424, 9.31, 9.54, 0.06, 9),
+                             "n": Estimate(12.5, -math.inf, math.inf, math.nan, 1)}}  # fmt: skip
+    monkeypatch.setattr("skywright.evaluate.differences.headlines", lambda *_, **__: found)
+    monkeypatch.setattr("skywright.evaluate.step.load_domain_sets", lambda _: [])
+    monkeypatch.setattr("skywright.evaluate.step.sets_by_domain", lambda _: {})
+    monkeypatch.setattr("skywright.evaluate.reference.open_reference", lambda _: None)
+    monkeypatch.setenv("COLUMNS", "200")
+    arguments = ["protocols", "m", "n", "--set", "s", "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "9.42 (9.31 to 9.54), rank 1" in result.output
+    assert "12.500 (no interval), rank 2" in result.output
+    (row,) = read_json(tmp_path / "differences.json")
+    assert row["values"] == {
+        "m": {"value": 9.424, "low": 9.31, "high": 9.54, "n": 9},
+        "n": {"value": 12.5, "low": None, "high": None, "n": 1},
+    }
+
+
+def test_another_protocols_number_stands_in_the_rows_with_its_interval(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    row = {"model": "m", "domain": "d", "documents": 9, "bpb": {"value": 2.5},
+           "perplexity": {"value": 31.5, "low": 30.0, "high": 33.0},
+           "headline": {"value": 9.424, "low": 9.31, "high": 9.54, "n": 9}}  # fmt: skip
+    mean = {key: value for key, value in row.items() if key != "headline"} | {"domain": "macro"}
+    _show({"rows": [row, mean], "headline_unit": "compression rate, %"}, as_json=False)
+    told = capsys.readouterr().out
+    assert "9.42" in told
+    assert "9.31 to 9.54" in told

@@ -9,14 +9,17 @@ from skywright.evaluate.differences import differences, headlines
 from skywright.evaluate.models import EvaluatedModel
 from skywright.evaluate.protocols import PROTOCOLS, named
 from skywright.evaluate.store import Store
+from skywright.statistics import Estimate
 from skywright.tokenizer import Tokenizer
 from tests.evaluate.tiny import TEXTS, make, write_llama
 
 
+def known(**values: float) -> dict[str, Estimate]:
+    return {model: Estimate(v, v - 0.1, v + 0.1, 0.05, 9) for model, v in values.items()}
+
+
 def test_ranks_and_moves_are_counted_against_the_first_protocol() -> None:
-    rows = differences(
-        {"ours": {"a": 1.0, "b": 2.0, "c": 3.0}, "other": {"a": 20.0, "b": 10.0, "c": 40.0}}
-    )
+    rows = differences({"ours": known(a=1.0, b=2.0, c=3.0), "other": known(a=20.0, b=10.0, c=40.0)})
     assert rows[0]["ranks"] == {"a": 1, "b": 2, "c": 3}
     assert (rows[0]["moved"], rows[0]["kendall_tau"]) == (0, 1.0)
     assert rows[1]["ranks"] == {"a": 2, "b": 1, "c": 3}
@@ -27,7 +30,7 @@ def test_ranks_and_moves_are_counted_against_the_first_protocol() -> None:
 
 def test_protocols_of_other_models_are_refused() -> None:
     with pytest.raises(UserError, match="score the same models under both"):
-        differences({"ours": {"a": 1.0}, "other": {"b": 1.0}})
+        differences({"ours": known(a=1.0), "other": known(b=1.0)})
 
 
 def test_two_models_of_one_name_are_refused(tokenizer: Tokenizer) -> None:
@@ -53,4 +56,7 @@ def test_every_protocol_gives_every_model_a_number(
     rows = differences(found)
     assert [row["protocol"] for row in rows] == [protocol.name for protocol in protocols]
     assert all(set(row["values"]) == {"one", "other"} for row in rows)
+    for found in (one for row in rows for one in row["values"].values()):
+        assert found["low"] < found["value"] < found["high"]
+        assert found["n"] == len(TEXTS)
     assert len(list((tmp_path / "store").glob("*/*/*/docs.parquet"))) == 2 * len(PROTOCOLS)

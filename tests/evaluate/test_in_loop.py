@@ -69,7 +69,7 @@ def test_eval_score_of_an_fp32_checkpoint_gives_the_trainers_loss_on_either_path
     expected = told(out)["held_out"]
     for path, tolerance in ((out / "checkpoints" / STEP, 1e-12), (out / "hf" / STEP, 1e-5)):
         summary = run(
-            EvaluateConfig(bootstrap_draws=100),
+            EvaluateConfig(),
             [{"name": STEP, "path": str(path), "tokens": 0, "segment": "one"}],
             small.sets,
             Tokenizer.load(small.tokenizer),

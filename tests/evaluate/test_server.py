@@ -90,7 +90,7 @@ def test_a_summary_names_the_dtype_that_the_models_were_computed_in(
 ) -> None:
     path = f"vllm+{server.address}#tiny"
     summary = run(
-        EvaluateConfig(bootstrap_draws=100, max_chars=40),
+        EvaluateConfig(max_chars=40),
         [{"name": "tiny", "path": path, "tokens": 0, "segment": ""}],
         [make(TEXTS[:3])], Tokenizer.load(folder), tmp_path,
         options=BackendOptions(tokenizer=folder),

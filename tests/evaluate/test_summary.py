@@ -6,26 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from skywright.evaluate.compare import gather
+from skywright.evaluate.compare.board import board
 from skywright.evaluate.store import SCORES
 from skywright.evaluate.summary import aggregates, by_position, domain_rows, flagged
-from skywright.statistics import Estimate, mean_of, perplexity
-
-# Skywork report (arXiv 2310.19341), table 6: six domains, then the average that it prints.
-TABLE_6 = {
-    "ChatGLM3-6B": (12.48, 23.48, 5.07, 18.45, 5.67, 7.47, 10.25),
-    "MOSS-7B": (20.83, 39.66, 11.08, 31.24, 10.59, 13.25, 18.50),
-    "InternLM-7B": (13.43, 24.90, 5.88, 19.78, 6.17, 8.10, 11.17),
-    "Qwen-7B": (13.39, 25.16, 5.55, 19.26, 5.76, 7.78, 10.83),
-    "Baichuan2-7B": (12.89, 23.26, 5.34, 18.36, 5.68, 7.62, 10.41),
-    "LLaMA2-13B": (23.26, 50.66, 18.09, 32.52, 14.85, 16.55, 23.54),
-    "Xverse-13B": (12.55, 23.49, 5.20, 17.69, 5.54, 7.46, 10.19),
-    "Baichuan-13B": (12.38, 22.46, 5.21, 17.59, 5.42, 7.37, 10.03),
-    "Baichuan2-13B": (12.14, 21.85, 5.05, 17.15, 5.35, 7.24, 9.81),
-    "Qwen-14B": (11.90, 22.43, 4.89, 16.94, 5.24, 7.03, 9.67),
-    "InternLM-20B": (12.34, 22.06, 5.75, 17.45, 5.73, 7.78, 10.34),
-    "Aquila2-34B": (14.62, 29.09, 5.72, 21.78, 5.83, 8.45, 11.73),
-    "Skywork-13B": (11.58, 21.84, 4.76, 17.28, 4.92, 6.82, 9.42),
-}
+from skywright.statistics import ratio_interval
 
 
 def table(nll: list[float], sizes: list[int], flags: list[list[str]] | None = None) -> pa.Table:
@@ -42,18 +27,10 @@ def table(nll: list[float], sizes: list[int], flags: list[list[str]] | None = No
     return pa.Table.from_pylist(rows, schema=SCORES)
 
 
-@pytest.mark.parametrize("model", list(TABLE_6))
-def test_the_domain_macro_is_the_average_of_table_6(model: str) -> None:
-    *domains, printed = TABLE_6[model]
-    nats = [Estimate(math.log(p), -math.inf, math.inf, 0.01, 100) for p in domains]
-    # Two decimals in seven numbers leave 0.06 %.
-    assert perplexity(mean_of(nats)).value == pytest.approx(printed, rel=1e-3)
-
-
 def test_rows_and_means_are_of_the_same_losses() -> None:
     tables = {"a": table([10.0, 30.0], [30, 60]), "b": table([50.0, 20.0], [300, 30])}
-    rows = domain_rows(tables, {"a": "en", "b": "zh"}, draws=200, seed=0)
-    found = aggregates(tables, rows)
+    rows = domain_rows(tables, {"a": "en", "b": "zh"})
+    found = aggregates(tables)
     assert rows[-1]["domain"] == "macro"
     for unit in ("nats_per_reference_token", "bpb", "bits_per_char"):
         assert rows[-1][unit] == found[unit]["domain_macro"]
@@ -66,18 +43,71 @@ def test_rows_and_means_are_of_the_same_losses() -> None:
 
 
 def test_the_mean_of_one_domain_is_the_domain() -> None:
-    row, macro = domain_rows({"a": table([10.0, 31.0, 20.0], [30, 60, 50])}, {"a": "en"}, 200, 0)
+    row, macro = domain_rows({"a": table([10.0, 31.0, 20.0], [30, 60, 50])}, {"a": "en"})
     for name in ("nats_per_reference_token", "perplexity", "bpb", "bits_per_char"):
         assert macro[name] == row[name]
 
 
 def test_means_over_documents_speak_of_new_documents_of_the_same_domains() -> None:
     # Domains far apart, documents within them alike: nothing but the domains varies.
-    tables = {"a": table([10.0, 10.1, 9.9], [30] * 3), "b": table([90.0, 90.1, 89.9], [30] * 3)}
-    rows = domain_rows(tables, {"a": "en", "b": "zh"}, draws=200, seed=0)
-    for found in aggregates(tables, rows)["bpb"].values():
+    tables = {
+        "a": table([10.0, 10.1, 9.9, 10.0], [30] * 4),
+        "b": table([90.0, 90.1, 89.9, 90.0], [30] * 4),
+    }
+    for found in aggregates(tables)["bpb"].values():
         assert found["value"] == pytest.approx(50 / 30 / math.log(2))
         assert found["high"] - found["low"] < 0.02
+    both = pa.concat_tables(list(tables.values()))
+    pooled, within = by_position(both), by_position(both, np.repeat(["a", "b"], 4))
+    assert within[0]["bpb"]["value"] == pytest.approx(pooled[0]["bpb"]["value"])
+    assert pooled[0]["bpb"]["high"] - pooled[0]["bpb"]["low"] > 0.8
+    assert within[0]["bpb"]["high"] - within[0]["bpb"]["low"] < 0.01
+
+
+def test_a_domain_has_the_t_interval_and_perplexity_its_exponential() -> None:
+    nats, sizes = [10.0, 31.0, 20.0, 8.0, 55.0], [30, 60, 51, 27, 90]
+    row, _ = domain_rows({"a": table(nats, sizes)}, {"a": "en"})
+    expected = ratio_interval(nats, np.array(sizes) / 3)
+    loss, perplexity = row["nats_per_reference_token"], row["perplexity"]
+    assert (loss["low"], loss["high"]) == pytest.approx((expected.low, expected.high))
+    assert perplexity["low"] == pytest.approx(math.exp(loss["low"]))
+    assert perplexity["high"] == pytest.approx(math.exp(loss["high"]))
+    bits = ratio_interval(np.array(nats) / math.log(2), sizes)
+    assert (row["bpb"]["low"], row["bpb"]["high"]) == pytest.approx((bits.low, bits.high))
+
+
+def test_a_domain_of_one_document_has_no_bound_and_a_mean_needs_four_of_each() -> None:
+    tables = {"a": table([10.0], [30]), "b": table([9.0, 7.0, 8.0], [30] * 3)}
+    one, three, macro = domain_rows(tables, {"a": "en", "b": "zh"})
+    for name in ("nats_per_reference_token", "perplexity", "bpb", "bits_per_char"):
+        assert one[name]["low"] is one[name]["high"] is None
+        assert macro[name]["low"] is macro[name]["high"] is None
+        assert three[name]["low"] < three[name]["value"] < three[name]["high"]
+    for documents, known in ((3, False), (4, True)):
+        tables["a"] = table([10.0, 8.0, 7.0, 9.0][:documents], [30] * documents)
+        *_, macro = domain_rows(tables | {"b": tables["a"]}, {"a": "en", "b": "zh"})
+        assert (macro["perplexity"]["low"] is not None) is known
+        assert (macro["bpb"]["high"] is not None) is known
+
+
+def test_score_rows_and_the_leaderboard_give_a_figure_one_interval() -> None:
+    rng = np.random.default_rng(0)
+    tables: dict[str, dict[str, pa.Table]] = {
+        model: {
+            domain: table(list(rng.uniform(20, 90, 9)), list(range(60, 330, 30)))
+            for domain in ("a", "b")
+        }
+        for model in ("m", "n")
+    }
+    rows, _ = board(gather(tables), 0.0, 100, 0, 0.95)
+    for row in rows:
+        *domains, macro = domain_rows(tables[row.model], {"a": "en", "b": "zh"})
+        for expected, cell in [
+            *zip(domains, row.domains.values(), strict=True),
+            (macro, row.macro),
+        ]:
+            for name in ("perplexity", "nats_per_reference_token", "bpb", "bits_per_char"):
+                assert cell.as_json()[name] == pytest.approx(expected[name])
 
 
 def test_loss_by_position_counts_the_documents_that_reach_it() -> None:

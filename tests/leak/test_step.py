@@ -34,7 +34,7 @@ SETS = [
     make(texts(20, 8), "gsm8k_seen", "leak_train_seen"),
     make(texts(40, 8), "gsm8k_unseen", "leak_train_unseen"),
 ]
-CONFIG = LeakConfig(bootstrap_draws=200)
+CONFIG = LeakConfig()
 
 
 @pytest.fixture(scope="module")

@@ -131,7 +131,7 @@ def _evaluation(hostile: bool) -> dict[str, Any]:
     return {
         "protocol": {"name": "skywright/v1", "max_chars": 4096, "overlap": 0.5, "dtype": "float32"},
         "reference_tokenizer": "9f2c" * 16,
-        "interval": "95 %, document bootstrap, 2000 draws",
+        "interval": "95 %, t over documents within domains",
         "rows": rows,
         "unigram": unigram,
     }

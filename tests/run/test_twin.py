@@ -60,7 +60,7 @@ def twin(folder: Path) -> dict[str, Any]:
         segment["tokens"] = STEPS[segment["name"]] * BATCH * LENGTH
     train["segments"][0]["schedule"]["warmup_tokens"] = 4 * BATCH * LENGTH
     recipe["parallel"] |= {"data": 2}
-    recipe["evaluate"] = {"max_chars": 200, "bootstrap_draws": 100}
+    recipe["evaluate"] = {"max_chars": 200}
     recipe["workdir"] = str(folder / "run")
     return recipe
 

@@ -13,7 +13,7 @@ from scipy import stats
 
 from skywright.statistics import (
     aggregates,
-    mean_of,
+    domain_macro,
     mean_over_domains,
     perplexity,
     ratio_difference,
@@ -79,7 +79,10 @@ def test_the_averages_of_a_small_set_worked_by_hand() -> None:
         {"a": 8 / 5, "b": 2.0}
     )
     # Domain a: e = 2 - 1.6, 6 - 6.4, so SE = sqrt(2 * .32) / 5; b: e = 3, -3, SE = sqrt(36) / 6.
-    assert found.domain_macro.standard_error == pytest.approx(math.sqrt(0.0256 + 1) / 2)
+    assert {name: e.standard_error for name, e in found.domains.items()} == pytest.approx(
+        {"a": 0.16, "b": 1.0}
+    )
+    assert math.isnan(found.domain_macro.standard_error)  # two documents a domain are too few
     # Over domains: the values 1.6 and 2.0, t with one degree of freedom.
     assert found.over_domains.standard_error == pytest.approx(0.2)
     assert found.over_domains.high == pytest.approx(1.8 + stats.t.ppf(0.975, 1) * 0.2)
@@ -96,10 +99,10 @@ def test_t_intervals_are_those_of_the_single_functions() -> None:
     for name, expected in parts.items():
         got = found.domains[name]
         assert (got.low, got.high) == pytest.approx((expected.low, expected.high), rel=1e-9)
-    macro = mean_of(list(parts.values()))
-    assert found.domain_macro.standard_error == pytest.approx(macro.standard_error, rel=1e-9)
-    # `mean_of` knows no documents, so it cannot see that few of them carry the variance.
-    assert found.domain_macro.low <= macro.low
+    macro = domain_macro(nats, size, sample.domains)
+    got = found.domain_macro
+    assert (got.value, got.low, got.high) == (macro.value, macro.low, macro.high)
+    assert macro.value == pytest.approx(np.mean([e.value for e in parts.values()]))
 
 
 def test_one_domain_makes_micro_and_domain_macro_the_same() -> None:

@@ -69,9 +69,7 @@ def test_gain_and_harm_are_measured_before_and_after(tmp_path: Path) -> None:
         path = write_llama(folder / "hf", seed=1, context=256)
         return [{"name": "end", "path": str(path), "tokens": 15, "segment": "branch"}]
 
-    config = StudyConfig(
-        tokens=5, source="stem", peak_lr=1e-3, benchmark_items=24, bootstrap_draws=200
-    )
+    config = StudyConfig(tokens=5, source="stem", peak_lr=1e-3, benchmark_items=24)
     sets = [make(TEXTS, "one"), make(TEXTS[:4], "two")]
     summary = run(config, models, sets, tokenizer, train_branch, tmp_path / "out")
     assert summary == read_json(tmp_path / "out" / "summary.json")

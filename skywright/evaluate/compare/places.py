@@ -20,8 +20,9 @@ class Position:
     """Bits per byte of every model in one range of places, counted in bytes of the text.
 
     documents: those that reach into the range; to_bytes: None has no end. bpb: by model, a value
-    with its 95 % t interval over these documents. From one range to the next the documents are
-    fewer and others, so a line compares models at a place, not places with each other.
+    with its 95 % t interval over these documents, within their domains. From one range to the
+    next the documents are fewer and others, so a line compares models at a place, not places with
+    each other.
     """
 
     domain: str
@@ -78,7 +79,10 @@ def positions(scores: Scores) -> tuple[Position, ...]:
     """Loss by place, for all documents together and then domain by domain."""
     made = []
     for domain, rows in _parts(scores).items():
-        found = {model: by_position(table.take(rows)) for model, table in scores.tables.items()}
+        found = {
+            model: by_position(table.take(rows), scores.domain_of[rows])
+            for model, table in scores.tables.items()
+        }
         # What reaches where is the texts' doing: every model has the same ranges.
         for ranges in zip(*found.values(), strict=True):
             made.append(

@@ -15,7 +15,7 @@ from skywright.evaluate.protocols.identity import (
 from skywright.evaluate.protocols.llm_compression import LLMCompression
 from skywright.evaluate.protocols.lm_eval import LMEval
 from skywright.evaluate.protocols.own import Protocol, cut_text, make_windows
-from skywright.evaluate.protocols.shape import ModelTerms, ScoringProtocol, Window
+from skywright.evaluate.protocols.shape import ModelTerms, Ratio, ScoringProtocol, Window
 from skywright.evaluate.protocols.skywork2023 import Skywork2023
 from skywright.evaluate.protocols.uncheatable import Uncheatable
 
@@ -26,6 +26,7 @@ __all__ = [
     "LMEval",
     "ModelTerms",
     "Protocol",
+    "Ratio",
     "ScoringProtocol",
     "Skywork2023",
     "Uncheatable",

@@ -6,7 +6,6 @@ packed_dataset.py at 06ca826.
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -15,7 +14,7 @@ from pydantic import Field
 
 from skywright.config import Config
 from skywright.errors import UserError
-from skywright.evaluate.protocols.shape import ModelTerms, Window, total
+from skywright.evaluate.protocols.shape import ModelTerms, Ratio, Window, bits_over
 
 
 class LLMCompression(Config):
@@ -57,6 +56,6 @@ class LLMCompression(Config):
             made.append(Window(window, first, begin + first))
         return made
 
-    def headline(self, table: pa.Table) -> float:
+    def ratio(self, table: pa.Table) -> Ratio:
         """Sum of losses in bits / sum of code points."""
-        return total(table, "nll_nats") / total(table, "chars") / math.log(2)
+        return bits_over(table, "chars")

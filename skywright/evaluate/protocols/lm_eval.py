@@ -14,7 +14,7 @@ from pydantic import Field
 
 from skywright.config import Config
 from skywright.errors import UserError
-from skywright.evaluate.protocols.shape import ModelTerms, Window, bits_per_byte
+from skywright.evaluate.protocols.shape import ModelTerms, Ratio, Window, bits_over
 
 
 class LMEval(Config):
@@ -53,6 +53,6 @@ class LMEval(Config):
             made.append(Window(text[begin : end + 1], done - begin + 1, done))
         return made
 
-    def headline(self, table: pa.Table) -> float:
+    def ratio(self, table: pa.Table) -> Ratio:
         """Sum of losses in bits / sum of UTF-8 bytes."""
-        return bits_per_byte(table)
+        return bits_over(table, "bytes")

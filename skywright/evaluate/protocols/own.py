@@ -10,7 +10,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from skywright.config import Config
-from skywright.evaluate.protocols.shape import ModelTerms, Window, bits_per_byte
+from skywright.evaluate.protocols.shape import ModelTerms, Ratio, Window, bits_over
 
 _ZERO_WIDTH_JOINER = "\u200d"
 
@@ -48,9 +48,9 @@ class Protocol(Config):
         starts = np.cumsum([0, *sizes]).tolist()
         return [Window(*parts) for parts in zip(*made, starts[:-1], strict=True)]
 
-    def headline(self, table: pa.Table) -> float:
+    def ratio(self, table: pa.Table) -> Ratio:
         """Sum of losses in bits / sum of UTF-8 bytes."""
-        return bits_per_byte(table)
+        return bits_over(table, "bytes")
 
 
 def _joins_left(text: str, index: int) -> bool:

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from skywright.evaluate.backends import Backend
 
@@ -23,6 +22,13 @@ class Window(NamedTuple):
     ids: np.ndarray
     first_scored: int
     at: int
+
+
+class Ratio(NamedTuple):
+    """A number as sum(numerators) / sum(denominators), one of each a document, float64."""
+
+    numerators: np.ndarray
+    denominators: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -64,18 +70,14 @@ class ScoringProtocol(Protocol):
         """
         ...
 
-    def headline(self, table: pa.Table) -> float:
+    def ratio(self, table: pa.Table) -> Ratio:
         """The number that the protocol reports of a domain; columns as `store.SCORES`."""
         ...
 
     def model_dump(self) -> dict[str, Any]: ...
 
 
-def total(table: pa.Table, column: str) -> float:
-    """Sum of a column of numbers."""
-    return float(pc.sum(table[column]).as_py())
-
-
-def bits_per_byte(table: pa.Table) -> float:
-    """Sum of losses in bits / sum of UTF-8 bytes."""
-    return total(table, "nll_nats") / total(table, "bytes") / math.log(2)
+def bits_over(table: pa.Table, sizes: str) -> Ratio:
+    """Losses in bits over a column of sizes."""
+    bits, over = (table[name].to_numpy().astype(np.float64) for name in ("nll_nats", sizes))
+    return Ratio(bits / math.log(2), over)

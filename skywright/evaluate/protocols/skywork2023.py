@@ -15,7 +15,7 @@ from pydantic import Field
 
 from skywright.config import Config
 from skywright.errors import UserError
-from skywright.evaluate.protocols.shape import ModelTerms, Window, total
+from skywright.evaluate.protocols.shape import ModelTerms, Ratio, Window
 
 
 class Skywork2023(Config):
@@ -48,6 +48,9 @@ class Skywork2023(Config):
             )
         return [Window(ids, 1, 1)] if len(ids) > 1 else []
 
-    def headline(self, table: pa.Table) -> float:
+    def ratio(self, table: pa.Table) -> Ratio:
         """Sum of losses / (sum of reference tokens - documents)."""
-        return total(table, "nll_nats") / (total(table, "reference_tokens") - table.num_rows)
+        nats, tokens = (
+            table[name].to_numpy().astype(np.float64) for name in ("nll_nats", "reference_tokens")
+        )
+        return Ratio(nats, tokens - 1)

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from skywright.config import Config
 from skywright.errors import UserError
-from skywright.evaluate.protocols.shape import ModelTerms, Window, bits_per_byte
+from skywright.evaluate.protocols.shape import ModelTerms, Ratio, Window, bits_over
 
 
 class Uncheatable(Config):
@@ -50,6 +50,7 @@ class Uncheatable(Config):
         ]
         return [Window(chunk, 1, start + 1) for start, chunk in chunks if len(chunk) > 1]
 
-    def headline(self, table: pa.Table) -> float:
+    def ratio(self, table: pa.Table) -> Ratio:
         """Bits of loss / bits of text, in per cent: 12.5 times the bits per byte."""
-        return 12.5 * bits_per_byte(table)
+        bits, sizes = bits_over(table, "bytes")
+        return Ratio(12.5 * bits, sizes)
