@@ -6,11 +6,11 @@ columns up to its own end, with plain products; heads that share keys share a pr
 on two cores with AVX512, 9 heads of 64 over 3 of keys (torch's kernel, this one):
 
     windows x tokens   13 x 150     4 x 512      2 x 1,024    1 x 2,048
-    fp32               10.2, 5.3    16.2, 8.8    25.7, 18.8   32.7, 34.7
-    bf16                7.7, 5.5    19.3, 13.6   31.9, 30.7   47.1, 48.4
+    fp32                6.3, 4.0    16.3, 9.2    18.3, 17.3   32.7, 32.9
+    bf16                7.3, 5.9    19.2, 14.1   26.8, 25.7   46.7, 54.1
 
-In bf16 other processors gain more (26 for 41 at 1 x 2,048 on a Zen 5); in fp32 long windows stay
-with torch's kernel.
+In bf16 other processors gain where this one loses (26 for 41 at 1 x 2,048 on a Zen 5); in fp32 long
+windows stay with torch's kernel.
 """
 
 from __future__ import annotations
