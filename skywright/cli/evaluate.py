@@ -45,6 +45,26 @@ TrustRemoteCode = Annotated[
 ContextTokens = Annotated[
     int | None, typer.Option(min=2, help="Longest window, if shorter than the model's.")
 ]
+Models = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL MODEL...", help="Two or more folders or GGUF files, or NAME=FOLDER."
+    ),
+]
+FirstReference = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the reference tokenizer (default: the first model's)."),
+]
+MaxChars = Annotated[int, typer.Option(min=1, help="Cut of a document.")]
+NoiseFloor = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        help="Smaller differences are not called: nats per reference token.",
+        callback=is_finite,
+    ),
+]
+Doctor = Annotated[bool, typer.Option(help="Check each model before its first score.")]
 Concurrency = Annotated[int, typer.Option(min=1, help="Requests to a server at once.")]
 _SERVER_BATCH_TOKENS = 65_536  # enough for every place of --concurrency to be taken
 
@@ -86,7 +106,7 @@ def score(
     trust_remote_code: TrustRemoteCode = False,
     context_tokens: ContextTokens = None,
     concurrency: Concurrency = 16,
-    doctor: Annotated[bool, typer.Option(help="Check the model before its first score.")] = True,
+    doctor: Doctor = True,
     as_json: Json = False,
 ) -> None:
     """Score a model on evaluation sets; what was scored before is not scored again."""
@@ -134,12 +154,7 @@ def score(
 )
 def protocols(
     context: typer.Context,
-    models: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="MODEL MODEL...", help="Two or more folders or GGUF files, or NAME=FOLDER."
-        ),
-    ],
+    models: Models,
     sets: Annotated[
         list[Path], typer.Option("--set", "--sets", help="An evaluation set (repeatable).")
     ],
@@ -149,16 +164,13 @@ def protocols(
             help="Where differences.json and the score store go.", callback=can_be_written
         ),
     ],
-    reference: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the reference tokenizer (default: the first model's)."),
-    ] = None,
+    reference: FirstReference = None,
     window_tokens: Annotated[
         int | None, typer.Option(min=6, help="Longest window in every protocol.")
     ] = None,
     device: Device = "cpu",
     dtype: Dtype = "float32",
-    doctor: Annotated[bool, typer.Option(help="Check each model before the first score.")] = True,
+    doctor: Doctor = True,
     as_json: Json = False,
 ) -> None:
     """Score models under every protocol; show how the ranking moves."""
@@ -212,12 +224,7 @@ def protocols(
 )
 def compare(
     context: typer.Context,
-    models: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="MODEL MODEL...", help="Two or more folders or GGUF files, or NAME=FOLDER."
-        ),
-    ],
+    models: Models,
     sets: Annotated[
         list[Path], typer.Option("--sets", "--set", help="An evaluation set (repeatable).")
     ],
@@ -227,21 +234,11 @@ def compare(
             help="Where compare.json, both pages and the score store go.", callback=can_be_written
         ),
     ],
-    reference: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the reference tokenizer (default: the first model's)."),
-    ] = None,
-    max_chars: Annotated[int, typer.Option(min=1, help="Cut of a document.")] = 4096,
+    reference: FirstReference = None,
+    max_chars: MaxChars = 4096,
     device: Device = "cpu",
     dtype: Dtype = "float32",
-    noise_floor: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            help="Smaller differences are not called: nats per reference token.",
-            callback=is_finite,
-        ),
-    ] = 0.0,
+    noise_floor: NoiseFloor = 0.0,
     stop_when_sure: Annotated[
         bool,
         typer.Option(
@@ -254,7 +251,7 @@ def compare(
         typer.Option(min=1, help="With --stop-when-sure: most documents a model reads."),
     ] = None,
     seed: Annotated[int, typer.Option(help="With --stop-when-sure: of the order.")] = 0,
-    doctor: Annotated[bool, typer.Option(help="Check each model before its first score.")] = True,
+    doctor: Doctor = True,
     as_json: Json = False,
 ) -> None:
     """Rank models and compare every pair, with intervals; see where they differ, byte by byte."""
@@ -304,12 +301,7 @@ def compare(
 )
 def stability(
     context: typer.Context,
-    models: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="MODEL MODEL...", help="Two or more folders or GGUF files, or NAME=FOLDER."
-        ),
-    ],
+    models: Models,
     first: Annotated[
         list[Path], typer.Option(help="A set of the first period (repeatable: one a domain).")
     ],
@@ -320,22 +312,12 @@ def stability(
         Path,
         typer.Option(help="Where stability.json and the score store go.", callback=can_be_written),
     ],
-    reference: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the reference tokenizer (default: the first model's)."),
-    ] = None,
-    max_chars: Annotated[int, typer.Option(min=1, help="Cut of a document.")] = 4096,
+    reference: FirstReference = None,
+    max_chars: MaxChars = 4096,
     device: Device = "cpu",
     dtype: Dtype = "float32",
-    noise_floor: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            help="Smaller changes are not called: nats per reference token.",
-            callback=is_finite,
-        ),
-    ] = 0.0,
-    doctor: Annotated[bool, typer.Option(help="Check each model before its first score.")] = True,
+    noise_floor: NoiseFloor = 0.0,
+    doctor: Doctor = True,
     as_json: Json = False,
 ) -> None:
     """Does a ranking hold on newer documents? Both rankings, and which pairs changed."""

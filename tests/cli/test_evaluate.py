@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,6 @@ from skywright.cli.evaluate import _show, app
 from skywright.engine.files import read_json, write_json
 from skywright.errors import UserError
 from skywright.sets import freeze
-from skywright.statistics import Estimate
 from tests.evaluate.tiny import TEXTS, make, write_llama
 
 
@@ -179,26 +177,29 @@ def test_a_full_disk_names_the_file_and_leaves_none(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("documents", [6, 1])
 def test_a_protocols_number_is_shown_and_written_with_its_interval(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, documents: int
 ) -> None:
-    found = {"uncheatable": {"m": Estimate(9.424, 9.31, 9.54, 0.06, 9),
-                             "n": Estimate(12.5, -math.inf, math.inf, math.nan, 1)}}  # fmt: skip
-    monkeypatch.setattr("skywright.evaluate.differences.headlines", lambda *_, **__: found)
-    monkeypatch.setattr("skywright.evaluate.step.load_domain_sets", lambda _: [])
-    monkeypatch.setattr("skywright.evaluate.step.sets_by_domain", lambda _: {})
-    monkeypatch.setattr("skywright.evaluate.reference.open_reference", lambda _: None)
-    monkeypatch.setenv("COLUMNS", "200")
-    arguments = ["protocols", "m", "n", "--set", "s", "--out", str(tmp_path)]
+    monkeypatch.setenv("COLUMNS", "300")
+    item = make([text * 9 for text in TEXTS[:documents]])
+    freeze(tmp_path / "set", item.name, item.domain, "en", item.documents, "domain", "made")
+    models = [str(write_llama(tmp_path / name, seed, 256)) for seed, name in enumerate("mn")]
+    common = ["--set", str(tmp_path / "set"), "--window-tokens", "100", "--no-doctor"]
+    arguments = ["protocols", *models, *common, "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    assert "9.42 (9.31 to 9.54), rank 1" in result.output
-    assert "12.500 (no interval), rank 2" in result.output
-    (row,) = read_json(tmp_path / "differences.json")
-    assert row["values"] == {
-        "m": {"value": 9.424, "low": 9.31, "high": 9.54, "n": 9},
-        "n": {"value": 12.5, "low": None, "high": None, "n": 1},
-    }
+    rows = read_json(tmp_path / "out" / "differences.json")
+    assert len(rows) == 5
+    for row in rows:
+        for value in row["values"].values():
+            if documents == 1:
+                assert value["low"] is value["high"] is None
+            else:
+                assert value["low"] < value["value"] < value["high"]
+    shown = result.output.count("(no interval), rank")
+    assert shown == (10 if documents == 1 else 0)
+    assert result.output.count(" to ") >= (0 if documents == 1 else 10)
 
 
 def test_another_protocols_number_stands_in_the_rows_with_its_interval(
