@@ -40,9 +40,10 @@ def documents() -> EvaluationSet:
 
 def laptop_checkpoint(_: Path) -> Path:
     """The last export of the laptop recipe's run."""
-    found = sorted((ROOT / "runs" / "laptop" / "hf").glob("step-*"))
+    folder = ROOT / "runs" / "laptop" / "train" / "current" / "hf"
+    found = sorted(folder.glob("step-*"))
     if not found:
-        raise NotInstalledError("runs/laptop/hf has no checkpoint: make demo")
+        raise NotInstalledError(f"{folder.relative_to(ROOT)} has no checkpoint: make demo")
     return found[-1]
 
 
