@@ -12,7 +12,7 @@ from scipy.stats import kendalltau
 from skywright.engine.progress import Progress, silent
 from skywright.errors import UserError
 from skywright.evaluate.config import BATCH_TOKENS
-from skywright.evaluate.models import EvaluatedModel, chosen_models, score_models
+from skywright.evaluate.models import EvaluatedModel, chosen_models, refuse_early, score_models
 from skywright.evaluate.prepare import ReferenceTokenizer
 from skywright.evaluate.protocols import ScoringProtocol
 from skywright.evaluate.store import Store
@@ -32,15 +32,21 @@ def headlines(
     device: str = "cpu",
     dtype: str = "float32",
     batch_tokens: int = BATCH_TOKENS,
+    examine: bool = False,
 ) -> dict[str, dict[str, Estimate]]:
     """{protocol: {model: mean over sets of the number that the protocol reports}}.
 
     Intervals are 95 %, t over documents within their sets, also where the protocol joins all
     documents to one text: what crosses from one document to the next is then left out of account.
 
-    Raises `UserError` for names that repeat and where a model cannot read a protocol's windows.
+    Every model and protocol is checked before the first score, see `refuse_early`, whose
+    `UserError` this raises; examine: by the doctor too.
     """
     models = chosen_models(models, "all")
+    refuse_early(
+        models, sets, protocols, reference, store, progress,
+        device=device, dtype=dtype, examine=examine,
+    )  # fmt: skip
     found: dict[str, dict[str, Estimate]] = {}
     for number, protocol in enumerate(protocols):
 

@@ -115,7 +115,7 @@ def refuse_early(
     its windows; with `examine` it goes through the doctor's quick checks. What stands in the store
     is not looked at again.
     """
-    for number, model in enumerate(chosen_models(models, "all")):
+    for number, model in enumerate(models):
         progress(number, len(models), f"check {model['name']}")
         backend = open_model(model, device, dtype)
         pending = False

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,8 +15,7 @@ from skywright.evaluate.backends.attention import (
     causal_attention,
     use_blocked_attention,
 )
-
-transformers = pytest.importorskip("transformers")
+from tests.evaluate.tiny import SHAPE
 
 
 @settings(max_examples=25, deadline=None)
@@ -35,12 +35,6 @@ def test_blocks_give_causal_attention(batch, tokens, kv_heads, group, value_size
     found = blocked_attention(q, k, v, 0.3)
     wanted = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.3, enable_gqa=True)
     torch.testing.assert_close(found, wanted.transpose(1, 2))
-
-
-SHAPE = {
-    "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
-}  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -2,22 +2,16 @@
 
 import pytest
 import torch
+import transformers
 from torch import nn
 
 from skywright.evaluate.backends.attention import use_blocked_attention
 from skywright.evaluate.backends.layers import JoinedLayer, join
-from skywright.evaluate.backends.packed import can_pack, pack
+from skywright.evaluate.backends.packed import pack
+from tests.evaluate.tiny import PACKABLE, SHAPE
 
-transformers = pytest.importorskip("transformers")
-
-if not can_pack(torch.zeros(1)):
+if not PACKABLE:
     pytest.skip("torch has no oneDNN here", allow_module_level=True)
-
-SHAPE = {
-    "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 2048,
-}  # fmt: skip
-DTYPES = [d for d in (torch.float32, torch.bfloat16) if can_pack(torch.zeros(1, dtype=d))]
 
 
 def joined(config, dtype=torch.float32):
@@ -36,7 +30,7 @@ def joined(config, dtype=torch.float32):
     return model, ids, wanted, found
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", PACKABLE)
 @pytest.mark.parametrize(
     ("config", "stands_for"),
     [

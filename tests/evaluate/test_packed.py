@@ -3,29 +3,22 @@
 import pytest
 import torch
 import torch.nn.functional as F
+import transformers
 from torch import nn
 
 from skywright.evaluate.backends import windows
 from skywright.evaluate.backends.packed import (
     GatedPacked,
     PackedLinear,
-    can_pack,
     pack,
 )
+from tests.evaluate.tiny import PACKABLE, SHAPE
 
-transformers = pytest.importorskip("transformers")
-
-if not can_pack(torch.zeros(1)):
+if not PACKABLE:
     pytest.skip("torch has no oneDNN here", allow_module_level=True)
 
-SHAPE = {
-    "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
-}  # fmt: skip
-DTYPES = [d for d in (torch.float32, torch.bfloat16) if can_pack(torch.zeros(1, dtype=d))]
 
-
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", PACKABLE)
 @pytest.mark.parametrize(
     ("config", "gated"),
     [
@@ -63,7 +56,7 @@ def test_a_layer_that_only_looks_gated_is_left_to_compute_by_itself():
     assert isinstance(model[0].up_proj, PackedLinear)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", PACKABLE)
 def test_a_model_that_reads_its_layers_weights_is_left_as_it_was(dtype):
     class Reader(nn.Module):
         def __init__(self):
@@ -88,7 +81,7 @@ def test_a_model_that_reads_its_layers_weights_is_left_as_it_was(dtype):
     assert torch.equal(model.inner.bias, bias)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", PACKABLE)
 @pytest.mark.parametrize("biased", [False, True])
 def test_losses_from_blocks_of_the_vocabulary_are_the_plain_ones(dtype, biased, monkeypatch):
     monkeypatch.setattr(windows, "BLOCK_COLUMNS", 13)

@@ -8,6 +8,7 @@ import tokenizers
 import torch
 import transformers
 
+from skywright.evaluate.backends.packed import can_pack
 from skywright.sets import EvaluationDocument, EvaluationSet, document_id
 from skywright.sets.schema import make_set
 
@@ -19,6 +20,16 @@ TEXTS = (
     "short",
     "A literal <s> in a text is text. 👩‍🔬 " + "Words and more words follow one another. " * 12,
 )
+
+
+SHAPE = {
+    "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 2048,
+}  # fmt: skip
+"""Of a configuration of the LLaMA family, for models without a tokenizer."""
+
+PACKABLE = [d for d in (torch.float32, torch.bfloat16) if can_pack(torch.zeros(1, dtype=d))]
+"""Dtypes whose layers can be packed on this machine."""
 
 
 def write_tokenizer(

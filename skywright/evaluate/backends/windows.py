@@ -108,15 +108,15 @@ def linear_losses(
     cuts it, of one dtype, which is that of the product. The log-sum-exp over the vocabulary is
     fp32, gathered block by block with the largest logit so far taken out.
     """
-    on_processor = rows.device.type == "cpu"
     columns = len(blocks[0])
-    row_bytes = columns * rows.element_size()
-    at_a_time = (PRODUCT_BYTES if on_processor else DEVICE_PRODUCT_BYTES) // row_bytes
+    if rows.device.type == "cpu":
+        product_bytes, few = PRODUCT_BYTES, TABLE_BYTES // (columns * 4) or 1
+    else:  # a device sums up all rows of a product at once
+        product_bytes, few = DEVICE_PRODUCT_BYTES, len(rows)
+    many = product_bytes // (columns * rows.element_size()) or 1
     losses = [
-        _block_losses(chunk, blocks, bias, label, TABLE_BYTES // (columns * 4) or 1)
-        for chunk, label in zip(
-            rows.split(at_a_time or 1), labels.split(at_a_time or 1), strict=True
-        )
+        _block_losses(chunk, blocks, bias, label, few)
+        for chunk, label in zip(rows.split(many), labels.split(many), strict=True)
     ]
     return torch.cat(losses)
 
